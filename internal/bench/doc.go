@@ -1,0 +1,8 @@
+// Package bench measures plexus against its yardstick in the same run: raw TLS,
+// or raw quic-go, on one long-lived stream, with a nine-byte header and
+// flush-on-idle batching. It has nothing but benchmarks:
+//
+//	go test ./internal/bench -bench . -count 5
+//
+// Compare within one run only, and by ratio: machines differ, and drift.
+package bench

@@ -1,0 +1,474 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/plexus-net/plexus/agent"
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
+)
+
+// A dial is an attempt to connect to a node, or the memory of those that
+// failed. Whoever dials the same node meanwhile shares it.
+type dial struct {
+	peer   identity.PeerAddress
+	done   chan struct{} // closed when link or err is set
+	link   *link
+	err    error
+	cancel context.CancelFunc
+	fails  int
+	retry  time.Time // not before
+}
+
+// A dialFailure is what OnDialError is told.
+type dialFailure struct {
+	dial conn.Dial
+	err  error
+}
+
+// A want is a node that Add keeps connected.
+type want struct {
+	peer  identity.PeerAddress
+	timer env.Timer
+}
+
+// dialFor is Dial of an agent.
+func (n *Node) dialFor(peer identity.PeerAddress) error {
+	_, err := n.startDial(peer)
+	return err
+}
+
+// startDial returns the dial of a node: the one that is under way, or a fresh
+// one, which it starts.
+func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
+	if peer.ID == n.self {
+		return nil, agent.ErrSelf
+	}
+	if len(peer.Addresses) == 0 {
+		return nil, fmt.Errorf("network: %s has no address to dial", peer.ID)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping || n.state == isStopped {
+		return nil, agent.ErrStopped
+	}
+	if n.byNode[peer.ID] != nil {
+		return nil, agent.ErrConnected
+	}
+	old := n.dials[peer.ID]
+	if old != nil && old.cancel != nil {
+		n.count.dialsShared.Add(1)
+		return old, nil
+	}
+	now := n.env.Now()
+	if old != nil && now.Before(old.retry) {
+		return nil, fmt.Errorf("network: dialled %d times without success, again after %v: %w", old.fails, old.retry.Sub(now).Round(time.Millisecond), old.err)
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	d := &dial{peer: identity.PeerAddress{ID: peer.ID, Addresses: slices.Clone(peer.Addresses)}, done: make(chan struct{})}
+	limit := n.env.AfterFunc(n.cfg.Limits.DialTime, cancel)
+	d.cancel = func() { limit.Stop(); cancel() }
+	if old != nil {
+		d.fails = old.fails
+	}
+	if len(n.dials) >= maxDials {
+		n.pruneDials(now)
+	}
+	n.dials[peer.ID] = d
+	n.running.Add(1)
+	n.env.Go(func() {
+		defer n.running.Done()
+		l, err := n.dial(ctx, d)
+		n.dialled(d, l, err)
+	})
+	return d, nil
+}
+
+// maxDials is how many nodes are remembered as dialled without success.
+const maxDials = 4096
+
+// pruneDials forgets failures that no longer hold anything back. The caller
+// holds mu.
+func (n *Node) pruneDials(now time.Time) {
+	for id, d := range n.dials {
+		if d.cancel == nil && now.After(d.retry) {
+			delete(n.dials, id)
+		}
+	}
+}
+
+// dial tries the addresses in turn.
+func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
+	n.count.dials.Add(1)
+	var errs []error
+	for i, addr := range d.peer.Addresses {
+		t := n.transport(addr.Scheme)
+		if t == nil {
+			errs = append(errs, fmt.Errorf("%s: no transport for %s://", addr, addr.Scheme))
+			continue
+		}
+		share, cancel := ctx, context.CancelFunc(func() {})
+		if left := len(d.peer.Addresses) - i; left > 1 {
+			// An address that does not answer leaves time for the others.
+			share, cancel = context.WithCancel(ctx)
+			limit := n.env.AfterFunc(n.cfg.Limits.DialTime/time.Duration(left+1), cancel)
+			stop := cancel
+			cancel = func() { limit.Stop(); stop() }
+		}
+		c, err := t.Dial(share, n.local, d.peer.ID, addr)
+		cancel()
+		if err == nil {
+			var l *link
+			if l, err = n.open(ctx, c, conn.Outgoing, d); err == nil {
+				return l, nil
+			}
+			if errors.Is(err, conn.CodeReplaced) {
+				if l := n.await(ctx, d.peer.ID); l != nil {
+					return l, nil // the two nodes have dialled each other
+				}
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("network: dial %s: %w", d.peer.ID.Short(), errors.Join(errs...))
+}
+
+// await waits for the other connection that a node has chosen in place of a
+// dialled one, a short time.
+func (n *Node) await(ctx context.Context, id identity.NodeID) *link {
+	for range awaitTries {
+		n.mu.Lock()
+		l := n.byNode[id]
+		n.mu.Unlock()
+		if l != nil {
+			return l
+		}
+		wake := make(chan struct{})
+		t := n.env.AfterFunc(awaitStep, func() { close(wake) })
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+	}
+	return nil
+}
+
+const (
+	awaitTries = 50
+	awaitStep  = 10 * time.Millisecond
+)
+
+// dialled ends a dial: it tells whoever waits, and the behaviours of a failure.
+func (n *Node) dialled(d *dial, l *link, err error) {
+	n.mu.Lock()
+	d.cancel()
+	d.cancel = nil
+	d.link, d.err = l, err
+	f := dialFailure{dial: conn.Dial{Peer: d.peer}, err: err}
+	if err == nil {
+		delete(n.dials, d.peer.ID)
+	} else {
+		d.fails++
+		d.retry = n.env.Now().Add(n.backoff(d.fails))
+		f.dial.Retry = d.retry
+	}
+	w := n.wanted[d.peer.ID]
+	stopping := n.stopping
+	n.mu.Unlock()
+	close(d.done)
+	if err == nil || stopping {
+		return
+	}
+	n.count.dialErrors.Add(1)
+	n.cfg.Log.Debug("dial failed", "peer", d.peer.ID.Short(), "err", err)
+	for _, s := range n.table.Load().order {
+		if s.hooks.dialError != nil {
+			s.put(item{op: opDialError, ev: f})
+		}
+	}
+	if w != nil {
+		n.schedule(d.peer.ID, f.dial.Retry.Sub(n.env.Now()))
+	}
+}
+
+// backoff is how long a node is not dialled after some failures: it doubles,
+// with up to a quarter of jitter, so that nodes do not dial in step.
+func (n *Node) backoff(fails int) time.Duration {
+	d := n.cfg.Limits.DialBackoff << min(fails-1, 30)
+	if d <= 0 || d > n.cfg.Limits.DialBackoffMax {
+		d = n.cfg.Limits.DialBackoffMax
+	}
+	if quarter := uint64(d / 4); quarter > 0 {
+		d -= time.Duration(n.env.Source().Uint64() % quarter)
+	}
+	return d
+}
+
+// stopDials ends all dials and wishes.
+func (n *Node) stopDials() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, d := range n.dials {
+		if d.cancel != nil {
+			d.cancel()
+		}
+	}
+	for _, w := range n.wanted {
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+	}
+}
+
+// Connect connects to a node and waits until the connection is open, or ctx
+// ends; then the dial goes on for those who share it. If there is a connection
+// already, it returns that. Connect must not be called from a callback.
+func (n *Node) Connect(ctx context.Context, peer identity.PeerAddress) (conn.Info, error) {
+	d, err := n.startDial(peer)
+	if errors.Is(err, agent.ErrConnected) {
+		n.mu.Lock()
+		l := n.byNode[peer.ID]
+		n.mu.Unlock()
+		if l != nil {
+			return l.info, nil
+		}
+		d, err = n.startDial(peer) // it has closed meanwhile
+	}
+	if err != nil {
+		return conn.Info{}, err
+	}
+	select {
+	case <-d.done:
+	case <-ctx.Done():
+		return conn.Info{}, context.Cause(ctx)
+	}
+	if d.err != nil {
+		return conn.Info{}, d.err
+	}
+	return d.link.info, nil
+}
+
+// Add keeps the node connected to a peer: it dials, and dials again under
+// back-off whenever the connection is lost, until Delete. Adding a peer again
+// replaces its addresses.
+func (n *Node) Add(peer identity.PeerAddress) error {
+	if peer.ID == n.self {
+		return agent.ErrSelf
+	}
+	if len(peer.Addresses) == 0 {
+		return fmt.Errorf("network: %s has no address to dial", peer.ID)
+	}
+	n.mu.Lock()
+	if n.stopping {
+		n.mu.Unlock()
+		return ErrStopped
+	}
+	w := n.wanted[peer.ID]
+	if w == nil {
+		w = &want{}
+		n.wanted[peer.ID] = w
+	}
+	w.peer = identity.PeerAddress{ID: peer.ID, Addresses: slices.Clone(peer.Addresses)}
+	n.mu.Unlock()
+	n.schedule(peer.ID, 0)
+	return nil
+}
+
+// Delete forgets a peer that was added, and closes the connection to it.
+func (n *Node) Delete(id identity.NodeID) error {
+	n.mu.Lock()
+	w, l := n.wanted[id], n.byNode[id]
+	delete(n.wanted, id)
+	if w != nil && w.timer != nil {
+		w.timer.Stop()
+	}
+	if d := n.dials[id]; d != nil && d.cancel != nil {
+		d.cancel()
+	}
+	n.mu.Unlock()
+	if l != nil {
+		l.close(&conn.CloseError{Code: conn.CodeClosed, Reason: "deleted"})
+	}
+	if w == nil && l == nil {
+		return fmt.Errorf("network: %s is neither added nor connected", id)
+	}
+	return nil
+}
+
+// schedule dials a wanted node after d.
+func (n *Node) schedule(id identity.NodeID, d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.wanted[id]
+	if w == nil || n.stopping {
+		return
+	}
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.timer = n.env.AfterFunc(max(d, 0), func() {
+		n.mu.Lock()
+		still := n.wanted[id] == w
+		peer := w.peer
+		n.mu.Unlock()
+		if !still {
+			return
+		}
+		_, err := n.startDial(peer)
+		if err != nil && !errors.Is(err, agent.ErrConnected) && !errors.Is(err, agent.ErrStopped) {
+			n.mu.Lock()
+			wait := n.cfg.Limits.DialBackoff
+			if d := n.dials[id]; d != nil && d.cancel == nil {
+				wait = max(wait, d.retry.Sub(n.env.Now()))
+			}
+			n.mu.Unlock()
+			n.schedule(id, wait)
+		}
+	})
+}
+
+// redial dials a wanted node again after its link has ended.
+func (n *Node) redial(l *link) {
+	n.mu.Lock()
+	_, ok := n.wanted[l.node]
+	n.mu.Unlock()
+	if ok {
+		n.schedule(l.node, n.backoff(1))
+	}
+}
+
+func (n *Node) transport(scheme string) conn.Transport {
+	for _, t := range n.cfg.Transports {
+		if slices.Contains(t.Schemes(), scheme) {
+			return t
+		}
+	}
+	return nil
+}
+
+// Listen accepts connections at an address such as "quic://127.0.0.1:0" and
+// returns the address with its real port. It may be called before Run:
+// connections are accepted from then on.
+func (n *Node) Listen(ctx context.Context, address string) (identity.Address, error) {
+	addr, err := identity.ParseAddress(address)
+	if err != nil {
+		return identity.Address{}, err
+	}
+	t := n.transport(addr.Scheme)
+	if t == nil {
+		var schemes []string
+		for _, t := range n.cfg.Transports {
+			schemes = append(schemes, t.Schemes()...)
+		}
+		return identity.Address{}, fmt.Errorf("network: listen %s: no transport for %s://; Config.Transports has %v", addr, addr.Scheme, schemes)
+	}
+	l, err := t.Listen(ctx, n.local, addr)
+	if err != nil {
+		return identity.Address{}, fmt.Errorf("network: listen %s: %w", addr, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping {
+		l.Close()
+		return identity.Address{}, ErrStopped
+	}
+	n.listeners = append(n.listeners, l)
+	n.running.Add(1)
+	n.env.Go(func() { n.accept(l) })
+	return l.Addr(), nil
+}
+
+// Addresses returns the addresses that the node listens on.
+func (n *Node) Addresses() []identity.Address {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []identity.Address
+	for _, l := range n.listeners {
+		out = append(out, l.Addr())
+	}
+	return out
+}
+
+// accept opens the connections that come in.
+func (n *Node) accept(l conn.Listener) {
+	defer n.running.Done()
+	select {
+	case <-n.started:
+	case <-n.ctx.Done():
+		return
+	}
+	for n.ctx.Err() == nil {
+		c, err := l.Accept(n.ctx)
+		if err != nil {
+			if errors.Is(err, conn.ErrClosed) || n.ctx.Err() != nil {
+				return
+			}
+			n.cfg.Log.Warn("connection not accepted", "address", l.Addr(), "err", err)
+			continue
+		}
+		host, ok := n.takeHost(c.RemoteAddr())
+		n.running.Add(1)
+		n.env.Go(func() {
+			defer n.running.Done()
+			defer n.releaseHost(host)
+			if !ok {
+				n.count.limited.Add(1)
+				_ = n.reject(c, &conn.CloseError{Code: conn.CodeLimit, Reason: "too many connections from this host (Limits.ConnsPerHost)"})
+				return
+			}
+			link, err := n.open(n.ctx, c, conn.Incoming, nil)
+			if err != nil {
+				n.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr(), "peer", c.Node().Short(), "err", err)
+				return
+			}
+			<-link.ended
+		})
+	}
+}
+
+// takeHost counts an incoming connection from a host, and reports whether the
+// limit allows it. Loopback and transports without hosts are not counted.
+func (n *Node) takeHost(a identity.Address) (host string, ok bool) {
+	h, _, err := net.SplitHostPort(a.Host)
+	if err != nil {
+		return "", true
+	}
+	ip, err := netip.ParseAddr(h)
+	if err != nil || ip.IsLoopback() {
+		return "", true
+	}
+	ip = ip.Unmap()
+	host = ip.String()
+	if ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			host = p.String()
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.perHost[host]++
+	return host, n.perHost[host] <= n.cfg.Limits.ConnsPerHost
+}
+
+func (n *Node) releaseHost(host string) {
+	if host == "" {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.perHost[host]--; n.perHost[host] <= 0 {
+		delete(n.perHost, host)
+	}
+}

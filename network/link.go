@@ -1,0 +1,386 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plexus-net/plexus/agent"
+	"github.com/plexus-net/plexus/behavior"
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+)
+
+// A link is an open connection: a [conn.Conn], a reader that runs the handlers,
+// an outbox with its writer, and a slot for each service.
+//
+// The reader holds the link's turn for a batch of frames; events from elsewhere
+// are queued and drained under the same turn, by the reader after its batch or
+// by a goroutine that is started for them. So callbacks of handlers never
+// overlap, and nobody waits for a reader that waits for the network.
+type link struct {
+	n    *Node
+	id   identity.ConnID
+	node identity.NodeID
+	c    conn.Conn
+	info conn.Info // Service is zero
+	log  *slog.Logger
+	ctx  context.Context // ends with the link
+	stop context.CancelCauseFunc
+
+	peerInstance uint64
+	peerMessage  int // largest payload that the other end takes
+	readOnly     atomic.Bool
+	dialled      *dial // what opened it, for Add; nil: the other end
+
+	out    outbox
+	slots  atomic.Pointer[[]*slot] // sorted by ID; replaced under the turn and out.mu
+	routed *slot                   // slot 0
+
+	events eventQueue
+
+	turn    sync.Mutex // the turn; guards what follows
+	msg     conn.Message
+	current *slot   // whose callback runs
+	hook    string  // which callback, for the log
+	last    *slot   // the slot of the last frame: the next is often for the same
+	dirty   []*slot // slots that the batch has used
+	refused int     // refusals that were answered
+	done    bool    // finish has run
+
+	closing  atomic.Pointer[error] // the first cause
+	ended    chan struct{}         // closed after finish
+	received atomic.Uint64         // messages
+	reads    atomic.Uint64         // reads that brought something
+	probe    atomic.Int64          // round-trip time of the last ping, in nanoseconds
+	lastSeen atomic.Int64          // when something came in, as the caretaker noticed; unix nanoseconds
+	seen     uint64                // reads when the caretaker last looked; owned by it
+	datagram atomic.Bool           // datagrams have been announced to the other end
+
+	rest        []byte // what the handshake has read beyond its frames
+	datagramsIn bool   // datagrams are received; owned by the turn
+}
+
+// A linkEvent is something for a slot's handler, or for the link itself.
+type linkEvent struct {
+	slot *slot
+	from conn.Info
+	ev   any
+	op   linkOp
+}
+
+type linkOp uint8
+
+const (
+	evEvent  linkOp = iota // ev for the handler
+	evOpened               // OnConnect returned ev.(behavior.Handler), which may be nil
+	evTick                 // the interval has passed
+	evFunc                 // ev.(func()) under the turn
+)
+
+// An eventQueue holds what waits for the turn of a link.
+type eventQueue struct {
+	mu        sync.Mutex // guards the rest
+	q         []linkEvent
+	spare     []linkEvent
+	scheduled bool // a goroutine drains, or is about to
+	closed    bool
+}
+
+// post queues an event. Only evEvent counts against the limit.
+func (l *link) post(e linkEvent) error {
+	q := &l.events
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return agent.ErrNoConn
+	}
+	if e.op == evEvent && len(q.q) >= l.n.cfg.Limits.ConnEvents {
+		q.mu.Unlock()
+		l.n.count.eventsRefused.Add(1)
+		return agent.ErrQueueFull
+	}
+	q.q = append(q.q, e)
+	schedule := !q.scheduled
+	q.scheduled = true
+	q.mu.Unlock()
+	if schedule {
+		l.n.env.Go(l.drain)
+	}
+	return nil
+}
+
+// drain takes the turn for the events that wait.
+func (l *link) drain() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	defer l.recoverPanic()
+	for l.drainTurn() {
+	}
+}
+
+// drainTurn deals with the events that wait and reports whether there were any.
+// If not, the queue is idle. Under the turn.
+func (l *link) drainTurn() bool {
+	q := &l.events
+	q.mu.Lock()
+	batch := q.q
+	if len(batch) == 0 {
+		q.scheduled = false
+		q.mu.Unlock()
+		return false
+	}
+	q.q, q.spare = q.spare[:0], nil
+	q.mu.Unlock()
+	for i := range batch {
+		l.handle(&batch[i])
+	}
+	l.settle()
+	clear(batch)
+	if cap(batch) <= 1024 {
+		q.mu.Lock()
+		q.spare = batch[:0]
+		q.mu.Unlock()
+	}
+	return true
+}
+
+// handle deals with one event. Under the turn.
+func (l *link) handle(e *linkEvent) {
+	s := e.slot
+	if e.op == evFunc {
+		e.ev.(func())()
+		return
+	}
+	if e.op == evOpened {
+		h, _ := e.ev.(behavior.Handler)
+		l.opened(s, h)
+		return
+	}
+	switch {
+	case e.op == evTick:
+		s.ticked.Store(false)
+		if s.state == toHandler && s.hooks.tick != nil {
+			l.current, l.hook = s, "OnTick"
+			s.hooks.tick.OnTick(s.agent, l.n.env.Now())
+			l.current = nil
+		}
+	case s.state == opening:
+		s.heldEv = append(s.heldEv, *e)
+	case s.state == toHandler && s.hooks.event != nil:
+		l.current, l.hook = s, "OnEvent"
+		s.hooks.event.OnEvent(s.agent, e.from, e.ev)
+		l.current = nil
+	}
+}
+
+// opened ends the opening of a slot: OnConnect has returned h. Under the turn.
+func (l *link) opened(s *slot, h behavior.Handler) {
+	if s.state != opening {
+		return // the link or the service has ended meanwhile
+	}
+	held, events := s.held, s.heldEv
+	s.held, s.heldEv = nil, nil
+	if h == nil {
+		s.state = toBehavior
+		for _, c := range held {
+			if !s.svc.deliver(c) {
+				s.consume(c.cost)
+				c.free()
+			}
+		}
+		return
+	}
+	info := l.info
+	info.Service = s.peer.Service
+	s.handler, s.hooks = h, hooksOf(h)
+	s.agent = agent.NewHandler(l.n.agentEnv(s.svc, l.ctx, l.log, &handlerBackend{s}), info)
+	s.state = toHandler
+	if s.hooks.open != nil {
+		l.current, l.hook = s, "OnOpen"
+		s.hooks.open.OnOpen(s.agent)
+		l.current = nil
+	}
+	for _, c := range held {
+		for i := range c.items {
+			it := &c.items[i]
+			s.receive(it.kind, c.buf[it.off:it.off+it.len])
+		}
+		s.unread.Add(int64(-c.cost)) // receive has counted them once more
+		c.free()
+	}
+	for i := range events {
+		l.handle(&events[i])
+	}
+}
+
+// settle ends a batch of frames or events. Under the turn.
+func (l *link) settle() {
+	for _, s := range l.dirty {
+		s.settle()
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+}
+
+// recoverPanic ends the link if a handler has panicked. It is deferred while
+// the turn is held.
+func (l *link) recoverPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	l.n.count.panics.Add(1)
+	s := l.current
+	l.current = nil
+	attrs := []any{"panic", v, "callback", l.hook, "stack", string(debug.Stack())}
+	cause := &conn.CloseError{Code: conn.CodePanic}
+	if s != nil {
+		// The slot's handler is broken: it is not called again, not even to close.
+		attrs = append(attrs, "service", s.id)
+		cause.Reason = fmt.Sprintf("the handler of service %d panicked", s.id)
+		s.hooks = handlerHooks{}
+		s.handler = behavior.HandlerFunc(func(*agent.Handler, *conn.Message) {})
+	} else {
+		cause = &conn.CloseError{Code: conn.CodeInternal, Reason: "internal error"}
+	}
+	l.log.Error("handler panicked; its connection is closed", attrs...)
+	l.settle()
+	l.events.mu.Lock()
+	l.events.scheduled = false
+	l.events.mu.Unlock()
+	l.close(cause)
+}
+
+// find returns the slot of a service, or nil. Any goroutine.
+func (l *link) find(id identity.ServiceID) *slot {
+	slots := *l.slots.Load()
+	if i, ok := slices.BinarySearchFunc(slots, id, func(s *slot, id identity.ServiceID) int { return int(s.id) - int(id) }); ok {
+		return slots[i]
+	}
+	return nil
+}
+
+// close ends the link in good order: what was sent before still leaves, then
+// the cause, and the other end closes the connection. The first cause wins.
+func (l *link) close(cause error) {
+	if !l.closing.CompareAndSwap(nil, &cause) {
+		return
+	}
+	l.out.goodbye(conn.AsCloseError(cause))
+	l.n.env.AfterFunc(closeGrace, func() { l.c.Close(cause) })
+}
+
+// closeGrace is how long the other end has to read the goodbye and close.
+const closeGrace = time.Second
+
+// abort ends the link at once. The first cause wins.
+func (l *link) abort(cause error) {
+	l.closing.CompareAndSwap(nil, &cause)
+	l.c.Close(cause)
+}
+
+// cause returns why the link has ended, or ends.
+func (l *link) cause() error {
+	if p := l.closing.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// start runs the link's goroutines. The node has made it known before.
+func (l *link) start() {
+	l.n.running.Add(2)
+	l.n.env.Go(l.readLoop)
+	l.n.env.Go(l.writeLoop)
+}
+
+func (l *link) writeLoop() {
+	defer l.n.running.Done()
+	switch err := l.out.run(l.c, l.n.env.Now); err {
+	case nil:
+	case errWritten:
+		if ce := conn.AsCloseError(l.cause()); ce.Remote {
+			l.c.Close(l.cause()) // the other end has said goodbye first, and waits for this
+		}
+	default:
+		l.abort(err)
+	}
+}
+
+// finish ends the link for everybody: handlers, behaviours, table, node. It
+// runs once, on the reader's goroutine, when nothing more can come in.
+func (l *link) finish(err error) {
+	l.closing.CompareAndSwap(nil, &err)
+	cause := l.cause()
+	l.c.Close(cause)
+	l.out.end()
+	l.n.forget(l)
+	l.stop(cause)
+
+	l.turn.Lock()
+	l.events.mu.Lock()
+	l.events.closed = true
+	l.events.mu.Unlock()
+	l.drainClosed()
+	l.done = true
+	for _, s := range *l.slots.Load() {
+		l.detach(s, cause)
+	}
+	l.n.partsLost(l, cause)
+	l.settle()
+	l.turn.Unlock()
+
+	l.n.removed(l)
+	for _, s := range *l.slots.Load() {
+		l.out.granted(s, 0) // wakes those who wait for a window
+	}
+	close(l.ended)
+}
+
+// drainClosed delivers the events that were queued before the end.
+func (l *link) drainClosed() {
+	defer l.recoverPanic()
+	for l.drainTurn() {
+	}
+}
+
+// detach ends a slot: its handler and, if OnConnect has been or will be called,
+// its behaviour are told. Under the turn.
+func (l *link) detach(s *slot, cause error) {
+	if s.state == detached {
+		return
+	}
+	was := s.state
+	s.timers.close()
+	if was == toHandler && s.hooks.close != nil {
+		func() {
+			defer l.recoverPanic()
+			l.current, l.hook = s, "OnClose"
+			s.hooks.close.OnClose(s.agent, cause)
+			l.current = nil
+		}()
+	}
+	s.state = detached
+	if s.stage != nil {
+		s.publish()
+	}
+	for _, c := range s.held {
+		if !s.svc.deliver(c) {
+			c.free()
+		}
+	}
+	s.held, s.heldEv = nil, nil
+	s.svc.put(item{op: opLost, link: l, ev: lost{s.peer.Service, cause}})
+}
+
+// lost says how a connection ended for a behaviour.
+type lost struct {
+	service conn.Service
+	cause   error
+}

@@ -1,0 +1,281 @@
+package network
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plexus-net/plexus/agent"
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/wire"
+)
+
+// An outbox is the sending half of a link. Senders append whole frames to a
+// buffer; one writer swaps it for an empty one and writes it in one call, so
+// that load makes batches by itself and nothing waits to fill one. Control
+// frames have a buffer of their own, which goes first.
+//
+//	Send ──> data ─────┐
+//	                   ├─ swap ──> writer ──> Conn.Write
+//	credit ──> control ┘
+//
+// What services may append is bounded by their windows; control frames are
+// bounded by what they answer.
+type outbox struct {
+	mu      sync.Mutex // guards all but the atomics
+	wake    sync.Cond
+	waiting bool // the writer waits for frames
+	data    []byte
+	control []byte
+	closed  error // what senders are told
+	ending  bool  // a goodbye is the last frame
+	stop    bool  // the writer ends at once
+
+	writing  atomic.Int64 // when the present write began, in nanoseconds; 0: none
+	messages atomic.Uint64
+}
+
+// buffers holds what outboxes write from. An idle outbox has none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// maxBuffer is the largest buffer that goes back to the pool.
+const maxBuffer = 1 << 20
+
+func (o *outbox) init() { o.wake.L = &o.mu }
+
+// frame makes room in the data buffer. The caller holds mu, appends to
+// o.data, and calls signal.
+func (o *outbox) frame() {
+	if o.data == nil {
+		o.data = (*buffers.Get().(*[]byte))[:0]
+	}
+}
+
+// signal wakes the writer. The caller holds mu.
+func (o *outbox) signal() {
+	if o.waiting {
+		o.waiting = false
+		o.wake.Signal()
+	}
+}
+
+// reserve takes cost out of a window. The caller holds mu.
+func (o *outbox) reserve(s *slot, cost int) error {
+	if o.closed != nil {
+		return o.closed
+	}
+	if s.window == 0 || s.foreign {
+		return agent.ErrNoService
+	}
+	if s.credit < cost {
+		return agent.ErrQueueFull
+	}
+	s.credit -= cost
+	return nil
+}
+
+// direct appends a message to the other end's handler.
+func (o *outbox) direct(s *slot, kind conn.Kind, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.reserve(s, len(payload)+overhead); err != nil {
+		return err
+	}
+	o.frame()
+	o.data = append(wire.AppendDirect(o.data, s.id, kind, len(payload)), payload...)
+	o.messages.Add(1)
+	o.signal()
+	return nil
+}
+
+// peer appends a message to the other end's behaviour.
+func (o *outbox) peer(s *slot, h *wire.Peer, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.reserve(s, len(payload)+overhead); err != nil {
+		return err
+	}
+	o.frame()
+	o.data = append(wire.AppendPeer(o.data, h, len(payload)), payload...)
+	o.messages.Add(1)
+	o.signal()
+	return nil
+}
+
+// routed appends a message that the other end may forward.
+func (o *outbox) routed(s *slot, h *wire.Routed, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.reserve(s, len(payload)+wire.RoutedHeader+overhead); err != nil {
+		return err
+	}
+	o.frame()
+	o.data = append(wire.AppendRouted(o.data, h, len(payload)), payload...)
+	o.messages.Add(1)
+	o.signal()
+	return nil
+}
+
+// forward appends the body of a routed frame as it came in, but for its hop
+// counts.
+func (o *outbox) forward(s *slot, body []byte, ttl, hops uint8) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.reserve(s, len(body)+overhead); err != nil {
+		return err
+	}
+	o.frame()
+	o.data = wire.AppendPrefix(o.data, wire.TypeRouted, len(body))
+	at := len(o.data)
+	o.data = append(o.data, body...)
+	wire.Forwarded(o.data[at:], ttl, hops)
+	o.messages.Add(1)
+	o.signal()
+	return nil
+}
+
+// order appends a control frame.
+func (o *outbox) order(appendFrame func([]byte) []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed == nil {
+		o.control = appendFrame(o.control)
+		o.signal()
+	}
+}
+
+// credit appends a grant. It is order without a closure: grants are frequent.
+func (o *outbox) credit(id identity.ServiceID, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed == nil {
+		o.control = wire.AppendCredit(o.control, id, uint32(n))
+		o.signal()
+	}
+}
+
+// granted adds to a window what the other end has consumed.
+func (o *outbox) granted(s *slot, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.credit = min(s.credit+n, s.window)
+	if s.ready != nil {
+		close(s.ready)
+		s.ready = nil
+	}
+}
+
+// ready returns a channel that is closed when a window has grown.
+func (o *outbox) ready(s *slot) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s.ready == nil {
+		s.ready = make(chan struct{})
+		if o.closed != nil {
+			close(s.ready)
+		}
+	}
+	return s.ready
+}
+
+// goodbye makes the close frame the last one. Senders are told why from now on.
+func (o *outbox) goodbye(ce *conn.CloseError) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed != nil {
+		return
+	}
+	o.closed = agent.ErrNoConn
+	o.ending = true
+	o.frame()
+	o.data = wire.AppendGoodbye(o.data, ce.Code, ce.Reason)
+	o.signal()
+}
+
+// end stops the writer. Frames that it has not yet taken are lost.
+func (o *outbox) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed == nil {
+		o.closed = agent.ErrNoConn
+	}
+	o.stop = true
+	o.waiting = false
+	o.wake.Signal()
+}
+
+// pending returns how many bytes wait for the writer.
+func (o *outbox) pending() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.data) + len(o.control)
+}
+
+// errWritten ends the writer after the goodbye.
+var errWritten = errors.New("network: everything is written")
+
+// run writes until end is called, a write fails, or the goodbye is out, and
+// returns the reason. now tells the time.
+func (o *outbox) run(c conn.Conn, now func() time.Time) error {
+	var control, data []byte
+	for {
+		o.mu.Lock()
+		for !o.stop && len(o.data) == 0 && len(o.control) == 0 {
+			if o.ending {
+				o.mu.Unlock()
+				return errWritten
+			}
+			if data != nil {
+				recycle(data)
+				data = nil
+			}
+			o.waiting = true
+			o.wake.Wait()
+		}
+		stop := o.stop
+		o.mu.Unlock()
+		if stop {
+			return nil
+		}
+		runtime.Gosched() // senders that are runnable now join this batch
+		o.mu.Lock()
+		control, o.control = o.control, control[:0]
+		data, o.data = o.data, data[:0]
+		o.mu.Unlock()
+		if err := o.write(c, now, control, data); err != nil {
+			return err
+		}
+		if cap(control) > maxIdleControl {
+			control = nil
+		}
+	}
+}
+
+// maxIdleControl is what an idle outbox keeps for control frames.
+const maxIdleControl = 256
+
+func (o *outbox) write(c conn.Conn, now func() time.Time, control, data []byte) error {
+	o.writing.Store(now().UnixNano())
+	defer o.writing.Store(0)
+	if len(control) > 0 {
+		if _, err := c.Write(control); err != nil {
+			return err
+		}
+	}
+	if len(data) > 0 {
+		if _, err := c.Write(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func recycle(b []byte) {
+	if cap(b) > 0 && cap(b) <= maxBuffer {
+		b = b[:0]
+		buffers.Put(&b)
+	}
+}

@@ -1,0 +1,344 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/wire"
+)
+
+// Sizes of the read buffer: it grows as reads fill it, and shrinks again when
+// they have become small, so that an idle link holds little.
+const (
+	minRead   = 2 << 10
+	maxRead   = 256 << 10 // but for frames that are larger
+	calmReads = 32        // small reads in a row before it shrinks
+)
+
+// A readBuffer collects bytes until they make whole frames.
+type readBuffer struct {
+	b    []byte
+	r, w int // b[r:w] has been read and not yet parsed
+	calm int
+}
+
+// room makes space to read into and returns it. need is the size of the frame
+// at r, if known.
+func (r *readBuffer) room(need int) []byte {
+	switch {
+	case r.b == nil:
+		r.b = make([]byte, minRead)
+	case r.r == r.w:
+		r.r, r.w = 0, 0
+		if r.calm >= calmReads && len(r.b) > minRead {
+			r.b, r.calm = make([]byte, minRead), 0
+		}
+	case r.w == len(r.b) && r.r > 0 || r.r+need > len(r.b) && r.w-r.r < len(r.b)/2:
+		copy(r.b, r.b[r.r:r.w])
+		r.r, r.w = 0, r.w-r.r
+	}
+	if r.w == len(r.b) {
+		r.grow()
+	}
+	return r.b[r.w:]
+}
+
+func (r *readBuffer) grow() {
+	b := make([]byte, max(minRead, 2*len(r.b)))
+	r.w = copy(b, r.b[r.r:r.w])
+	r.r, r.b = 0, b
+}
+
+// filled notes that n bytes were read into what room returned.
+func (r *readBuffer) filled(n int) {
+	r.w += n
+	switch {
+	case r.w == len(r.b) && len(r.b) < maxRead:
+		r.calm = 0
+		r.grow()
+	case n > len(r.b)/4:
+		r.calm = 0
+	default:
+		r.calm++
+	}
+}
+
+// readLoop parses frames until the connection fails.
+func (l *link) readLoop() {
+	defer l.n.running.Done()
+	var rb readBuffer
+	rb.b, rb.w = l.rest, len(l.rest)
+	l.rest = nil
+	need := 0
+	for {
+		if rb.w > rb.r {
+			var err error
+			var used int
+			if used, need, err = l.process(rb.b[rb.r:rb.w]); err != nil {
+				l.protocolError(err)
+				break
+			}
+			rb.r += used
+		}
+		n, err := l.c.Read(rb.room(need))
+		if n > 0 {
+			l.reads.Add(1)
+			rb.filled(n)
+		}
+		if err != nil {
+			l.finish(readError(err))
+			return
+		}
+	}
+	// Whatever else comes is not read: the goodbye leaves, and the end comes
+	// from the other side or from the grace period.
+	for {
+		if _, err := l.c.Read(rb.b[:cap(rb.b)]); err != nil {
+			l.finish(readError(err))
+			return
+		}
+	}
+}
+
+// readError puts a name to the end of a connection that nobody asked for.
+func readError(err error) error {
+	var ce *conn.CloseError
+	if errors.As(err, &ce) {
+		return err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &conn.CloseError{Code: conn.CodeUnreachable, Reason: "the connection broke", Remote: true, Err: err}
+	}
+	return &conn.CloseError{Code: conn.CodeUnreachable, Err: err}
+}
+
+// errGoodbye ends the processing of a link whose other end has said goodbye.
+var errGoodbye = errors.New("network: goodbye")
+
+func (l *link) protocolError(err error) {
+	if errors.Is(err, errGoodbye) {
+		return
+	}
+	l.n.count.protocolErrors.Add(1)
+	l.log.Warn("connection closed: what it brought is not the protocol", "err", err)
+	l.close(&conn.CloseError{Code: conn.CodeProtocol, Reason: err.Error(), Err: err})
+}
+
+// process deals with the whole frames in b and returns how many bytes they
+// are, and how many the next one needs.
+func (l *link) process(b []byte) (used, need int, err error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	defer l.recoverPanic()
+	limit := l.n.cfg.Limits.Message + wire.RoutedHeader
+	messages := uint64(0)
+	for len(b)-used >= wire.PrefixSize {
+		t, n := wire.Prefix(b[used:])
+		if n > limit && n > wire.MaxHello {
+			return used, 0, fmt.Errorf("frame of type %d has %d bytes, the limit is %d (Limits.Message)", t, n, limit)
+		}
+		if len(b)-used < wire.PrefixSize+n {
+			need = wire.PrefixSize + n
+			break
+		}
+		body := b[used+wire.PrefixSize : used+wire.PrefixSize+n]
+		used += wire.PrefixSize + n
+		if t == wire.TypeDirect {
+			messages++
+			if err = l.direct(body); err != nil {
+				break
+			}
+			continue
+		}
+		if err = l.frame(t, body); err != nil {
+			break
+		}
+	}
+	l.received.Add(messages)
+	l.settle()
+	l.drainTurn()
+	return used, need, err
+}
+
+// direct deals with a message to the connection. Under the turn.
+func (l *link) direct(body []byte) error {
+	id, kind, payload, err := wire.Direct(body)
+	if err != nil {
+		return err
+	}
+	s := l.last
+	if s == nil || s.id != id {
+		if s = l.find(id); s != nil {
+			l.last = s
+		}
+	}
+	if s == nil || s.svc == nil {
+		l.refuse(wire.TypeDirect, id, len(payload))
+		return nil
+	}
+	if s.overrun() {
+		return fmt.Errorf("service %d was sent more than its window", id)
+	}
+	s.receive(kind, payload)
+	return nil
+}
+
+// refuse answers a message for a service that is not here, a few times per
+// link: an honest sender heeds the first.
+func (l *link) refuse(t wire.Type, id identity.ServiceID, n int) {
+	l.n.count.unknownService.Add(1)
+	if id != 0 {
+		l.out.credit(id, n+overhead)
+	}
+	l.answerRefused(t, id)
+}
+
+func (l *link) answerRefused(t wire.Type, id identity.ServiceID) {
+	if l.refused < maxRefused {
+		l.refused++
+		l.out.order(func(b []byte) []byte { return wire.AppendRefused(b, t, id) })
+	}
+}
+
+const maxRefused = 100
+
+// frame deals with a frame other than a direct message. Under the turn.
+func (l *link) frame(t wire.Type, body []byte) error {
+	switch t {
+	case wire.TypePeer:
+		return l.peerMessageIn(body)
+	case wire.TypeRouted:
+		return l.routedIn(body)
+	case wire.TypeCredit:
+		id, n, err := wire.ParseCredit(body)
+		if err != nil {
+			return err
+		}
+		s := l.routed
+		if id != 0 {
+			s = l.find(id)
+		}
+		if s != nil {
+			l.out.granted(s, int(min(n, maxGrant)))
+		}
+		return nil
+	case wire.TypeReport:
+		return l.reportIn(body)
+	case wire.TypePing:
+		token, err := wire.ParsePing(body)
+		if err == nil {
+			l.out.order(func(b []byte) []byte { return wire.AppendPing(b, wire.TypePong, token) })
+		}
+		return err
+	case wire.TypePong:
+		token, err := wire.ParsePing(body)
+		if err == nil {
+			l.n.pong(l, token)
+		}
+		return err
+	case wire.TypeServices:
+		services, err := wire.ParseServices(body)
+		if err == nil {
+			l.peerServices(services)
+		}
+		return err
+	case wire.TypeGoodbye:
+		ce, err := wire.ParseGoodbye(body)
+		if err != nil {
+			return err
+		}
+		l.close(ce)
+		return errGoodbye
+	case wire.TypeRefused:
+		_, id, err := wire.ParseRefused(body)
+		l.n.count.refused.Add(1)
+		l.log.Debug("the other end does not know a service or frame type", "service", id)
+		return err
+	case wire.TypeDatagrams:
+		l.receiveDatagrams()
+		return nil
+	case wire.TypeHello, wire.TypeReady:
+		return fmt.Errorf("frame of type %d after the handshake", t)
+	}
+	l.n.count.unknownFrame.Add(1)
+	l.answerRefused(t, 0)
+	return nil
+}
+
+const maxGrant = 1 << 30
+
+// peerMessageIn deals with a message to the behaviour here. Under the turn.
+func (l *link) peerMessageIn(body []byte) error {
+	h, payload, err := wire.ParsePeer(body)
+	if err != nil {
+		return err
+	}
+	l.received.Add(1)
+	s := l.find(h.Service)
+	if s == nil || s.svc == nil {
+		if h.Flags&wire.FlagReport != 0 {
+			l.report(wire.Report{TTL: 1, Code: wire.ReportNoService, To: h.From, Kind: h.Kind, Service: h.Service, ID: h.ID, Target: l.node})
+		}
+		l.refuse(wire.TypePeer, h.Service, len(payload))
+		return nil
+	}
+	if s.overrun() {
+		return fmt.Errorf("service %d was sent more than its window", h.Service)
+	}
+	s.queue(h.Kind, h.From, payload)
+	return nil
+}
+
+// receiveDatagrams starts to listen for datagrams, once. Under the turn.
+func (l *link) receiveDatagrams() {
+	dc, ok := l.c.(conn.DatagramConn)
+	if !ok || !l.c.Features().Datagrams || l.datagramsIn {
+		return
+	}
+	l.datagramsIn = true
+	l.n.running.Add(1)
+	l.n.env.Go(func() {
+		defer l.n.running.Done()
+		for {
+			b, err := dc.ReceiveDatagram(l.ctx)
+			if err != nil {
+				if l.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+					l.log.Debug("no more datagrams", "err", err)
+				}
+				return
+			}
+			l.datagramArrived(b)
+		}
+	})
+}
+
+// datagramArrived delivers a message that came as a datagram, or drops it where
+// the queue of its behaviour is full.
+func (l *link) datagramArrived(b []byte) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	defer l.recoverPanic()
+	id, kind, payload, err := wire.Direct(b)
+	s := l.find(id)
+	if err != nil || s == nil || s.svc == nil || l.done {
+		l.n.count.datagramsDropped.Add(1)
+		return
+	}
+	l.received.Add(1)
+	if s.state == toHandler {
+		l.msg = conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
+		l.current, l.hook = s, "OnMessage"
+		s.handler.OnMessage(s.agent, &l.msg)
+		l.current = nil
+		l.settle()
+		return
+	}
+	m := conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
+	if s.svc.accept(&m, l, false) != nil {
+		l.n.count.datagramsDropped.Add(1)
+	}
+}
