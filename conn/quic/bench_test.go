@@ -1,0 +1,175 @@
+package quic_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/conn/quic"
+	"github.com/plexus-net/plexus/conn/secure"
+	"github.com/plexus-net/plexus/identity"
+)
+
+// BenchmarkBulk compares one direction of a Conn, with and without UDP_GRO, with
+// a stream of quic-go alone.
+func BenchmarkBulk(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10, 256 << 10} {
+		name := strconv.Itoa(size)
+		b.Run(name+"/quic-go", func(b *testing.B) {
+			r := newRaw(b)
+			x, y := r.connect(b)
+			out, err := x.OpenUniStream()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := out.Write([]byte("x")); err != nil {
+				b.Fatal(err)
+			}
+			in, err := y.AcceptUniStream(context.Background())
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := in.Read(make([]byte, 1)); err != nil {
+				b.Fatal(err)
+			}
+			bulk(b, out, in, size)
+		})
+		b.Run(name+"/conn-plain", func(b *testing.B) {
+			defer quic.PlainSockets()()
+			x, y := newEnv(b).connect(b)
+			bulk(b, x, y, size)
+		})
+		b.Run(name+"/conn", func(b *testing.B) {
+			x, y := newEnv(b).connect(b)
+			bulk(b, x, y, size)
+		})
+	}
+}
+
+func bulk(b *testing.B, w io.Writer, r io.Reader, size int) {
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	var work sync.WaitGroup
+	work.Go(func() {
+		p := make([]byte, 256<<10)
+		for left := size * b.N; left > 0; {
+			n, err := r.Read(p)
+			if left -= n; err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	p := make([]byte, size)
+	b.ResetTimer()
+	for range b.N {
+		if _, err := w.Write(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+	work.Wait()
+}
+
+// BenchmarkConnect compares setting up and closing connections.
+func BenchmarkConnect(b *testing.B) {
+	b.Run("quic-go", func(b *testing.B) {
+		r := newRaw(b)
+		for b.Loop() {
+			x, y := r.connect(b)
+			x.CloseWithError(0, "")
+			y.CloseWithError(0, "")
+		}
+	})
+	b.Run("conn", func(b *testing.B) {
+		e := newEnv(b)
+		for b.Loop() {
+			x, y := e.connect(b)
+			x.Close(nil)
+			y.Close(nil)
+		}
+	})
+}
+
+// A raw is quic-go alone: two sockets, one listening.
+type raw struct {
+	dialer *quicgo.Transport
+	listen *quicgo.Listener
+	config *tls.Config
+}
+
+func newRaw(b *testing.B) *raw {
+	key, err := identity.Generate()
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &raw{}
+	if r.config, err = secure.Config(key, identity.NodeID{}); err != nil {
+		b.Fatal(err)
+	}
+	var trs [2]*quicgo.Transport
+	for i := range trs {
+		udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		trs[i] = &quicgo.Transport{Conn: udp}
+		b.Cleanup(func() { trs[i].Close(); udp.Close() })
+	}
+	r.dialer = trs[0]
+	if r.listen, err = trs[1].Listen(r.config, nil); err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+func (r *raw) connect(b *testing.B) (x, y *quicgo.Conn) {
+	x, err := r.dialer.Dial(context.Background(), r.listen.Addr(), r.config, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	y, err = r.listen.Accept(context.Background())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return x, y
+}
+
+// An env is two transports, one listening.
+type env struct {
+	dialer, listener *quic.Transport
+	local            conn.Local
+	listen           conn.Listener
+}
+
+func newEnv(t testing.TB) *env {
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &env{dialer: quic.New(), listener: quic.New(), local: conn.Local{Key: key}}
+	t.Cleanup(func() { e.dialer.Close(); e.listener.Close() })
+	e.listen, err = e.listener.Listen(context.Background(), e.local, addr("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (e *env) connect(t testing.TB) (x, y conn.Conn) {
+	x, err := e.dialer.Dial(context.Background(), e.local, e.local.Key.ID(), e.listen.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err = e.listen.Accept(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x, y
+}
