@@ -288,18 +288,25 @@ func relay(b *testing.B, transport string, relays int) {
 	b.SetBytes(256)
 	b.ReportAllocs()
 	b.ResetTimer()
-	const window = 4000 // the queue of the last behaviour takes no more
-	for i := range b.N {
-		for int64(i)-last.count.Load() > window {
+	const window = 1200 // more than a relay takes before it drops would measure the drops
+	wait := func(least int64) {
+		for waited := 0; last.count.Load() < least; waited++ {
 			time.Sleep(20 * time.Microsecond)
+			if waited > 20000 {
+				for _, n := range nodes {
+					b.Log(n.State().Counters)
+				}
+				b.Fatalf("%d of %d messages arrived", last.count.Load(), least)
+			}
 		}
+	}
+	for i := range b.N {
+		wait(int64(i) - window)
 		if err := first.a.SendWait(b.Context(), to, 1, payload); err != nil {
 			b.Fatal(err)
 		}
 	}
-	for last.count.Load() <= int64(b.N) {
-		time.Sleep(50 * time.Microsecond)
-	}
+	wait(int64(b.N) + 1)
 	rate(b)
 }
 
