@@ -182,9 +182,14 @@ func (a *common) SendMessage(o Outgoing) error { return a.env.Backend.Send(o) }
 // SendWait is Send that waits while the receiver does not keep up, until ctx
 // ends. It must not be called from a callback.
 func (a *common) SendWait(ctx context.Context, to router.Route, kind conn.Kind, payload []byte) error {
+	return a.SendMessageWait(ctx, Outgoing{To: to, Kind: kind, Payload: payload})
+}
+
+// SendMessageWait is SendMessage that waits as SendWait does.
+func (a *common) SendMessageWait(ctx context.Context, o Outgoing) error {
 	for {
-		ready := a.env.Backend.Ready(to)
-		err := a.Send(to, kind, payload)
+		ready := a.env.Backend.Ready(o.To)
+		err := a.SendMessage(o)
 		if !errors.Is(err, ErrQueueFull) {
 			return err
 		}

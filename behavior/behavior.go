@@ -228,9 +228,11 @@ type Part interface {
 // A Parted behaviour has parts.
 type Parted interface{ Parts() []Part }
 
-// A PartObserver is a [Part] that watches the life of its behaviour. Its methods
-// are called on the behaviour's turn: PartStart before OnStart, PartStop after
-// OnStop, the others before the behaviour's callback of the same meaning.
+// A PartObserver is a [Part] that watches the life of its behaviour. PartStart is
+// called on the behaviour's turn before OnStart, PartStop after OnStop.
+// PartDisconnect is called for every connection of the node that ends, and
+// PartReport for every report on a message of a reserved kind, both from any
+// goroutine, at the same time as others: they must not block.
 type PartObserver interface {
 	PartStart(a *agent.Behavior)
 	PartStop(a *agent.Behavior)

@@ -3,7 +3,9 @@ package behavior
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -34,34 +36,40 @@ var handlerHooks = map[string]reflect.Type{
 
 // Check finds callbacks that would silently never run: exported methods of a
 // behaviour, or of what it wraps, that are named like a callback but have
-// another signature, or are named On... and are no callback; and embedded parts
-// that hide each other. Register calls it.
+// another signature, or are named On... and are no callback; those that need a
+// pointer to a behaviour passed by value; and those of embedded types, parts
+// among them, that hide each other. Register calls it.
 func Check(b Behavior) error {
-	if b == nil || isNilPointer(b) {
-		return errors.New("behavior: behaviour is nil; pass a value")
-	}
 	var errs []error
-	for range maxUnwrap {
+	for n := range maxUnwrap {
+		if b == nil || isNil(b) {
+			if n > 0 {
+				return errors.Join(append(errs, errors.New("behavior: Unwrap returned nil"))...)
+			}
+			return errors.New("behavior: behaviour is nil; pass a value")
+		}
 		errs = append(errs, check(b, behaviorHooks))
-		errs = append(errs, checkParts(b))
 		u, wraps := b.(Unwrapper)
 		if !wraps {
 			return errors.Join(errs...)
 		}
-		if b = u.Unwrap(); b == nil || isNilPointer(b) {
-			return errors.Join(append(errs, errors.New("behavior: Unwrap returned nil"))...)
-		}
+		b = u.Unwrap()
 	}
-	return errors.Join(append(errs, fmt.Errorf("behavior: %T: more than %d behaviours around each other; does Unwrap return its receiver?", b, maxUnwrap))...)
+	return fmt.Errorf("behavior: %T: more than %d behaviours around each other; does Unwrap return its receiver?", b, maxUnwrap)
 }
 
 // CheckHandler is [Check] for handlers. The runtime calls it for the first
 // handler of each type that a behaviour returns.
-func CheckHandler(h Handler) error { return check(h, handlerHooks) }
+func CheckHandler(h Handler) error {
+	if h == nil || isNil(h) {
+		return fmt.Errorf("behavior: handler is a nil %T; for no handler, OnConnect returns the word nil", h)
+	}
+	return check(h, handlerHooks)
+}
 
-func isNilPointer(v any) bool {
+func isNil(v any) bool {
 	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
+	return (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
 }
 
 func check(v any, hooks map[string]reflect.Type) error {
@@ -76,7 +84,17 @@ func check(v any, hooks map[string]reflect.Type) error {
 			errs = append(errs, fmt.Errorf("behavior: %s.%s is not a callback and would never run; rename it", t, m.Name))
 		}
 	}
-	return errors.Join(errs...)
+	pointer := t
+	if t.Kind() != reflect.Pointer {
+		pointer = reflect.PointerTo(t)
+		for m := range pointer.Methods() {
+			_, has := t.MethodByName(m.Name)
+			if _, known := hooks[m.Name]; !has && (known || looksLikeCallback(m.Name)) {
+				errs = append(errs, fmt.Errorf("behavior: %s.%s has a pointer receiver and would never run; pass a pointer", t, m.Name))
+			}
+		}
+	}
+	return errors.Join(append(errs, checkEmbedded(pointer, hooks))...)
 }
 
 // looksLikeCallback reports whether a name is On followed by a capital.
@@ -85,24 +103,38 @@ func looksLikeCallback(name string) bool {
 	return ok && rest != "" && rest[0] >= 'A' && rest[0] <= 'Z'
 }
 
-// checkParts finds embedded parts that hide each other: two embedded types with
-// a Parts method leave the outer type without one.
-func checkParts(b Behavior) error {
-	if _, ok := b.(Parted); ok {
-		return nil
-	}
-	t := reflect.TypeOf(b)
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
+// checkEmbedded finds callbacks of embedded types that hide each other: two
+// embedded types with a method of the same name leave the outer type without one.
+func checkEmbedded(pointer reflect.Type, hooks map[string]reflect.Type) error {
+	t := pointer.Elem()
 	if t.Kind() != reflect.Struct {
 		return nil
 	}
-	parted := reflect.TypeFor[Parted]()
-	for f := range t.Fields() {
-		if f.Anonymous && (f.Type.Implements(parted) || reflect.PointerTo(f.Type).Implements(parted)) {
-			return fmt.Errorf("behavior: %s embeds more than one part, which hides them all; define Parts to return each of them, or pass a pointer to the behaviour", t)
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(hooks)) {
+		if _, has := pointer.MethodByName(name); has {
+			continue
+		}
+		for f := range t.Fields() {
+			if !f.Anonymous || !hasMethod(f.Type, name) {
+				continue
+			}
+			what := "call the ones that are meant"
+			if name == "Parts" {
+				what = "return each of them"
+			}
+			errs = append(errs, fmt.Errorf("behavior: %s embeds more than one type with %s, which hides them all; define %[2]s to %[3]s", t, name, what))
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// hasMethod reports whether t, or a pointer to it, has a method.
+func hasMethod(t reflect.Type, name string) bool {
+	if _, has := t.MethodByName(name); has {
+		return true
+	}
+	_, has := reflect.PointerTo(t).MethodByName(name)
+	return has
 }

@@ -45,7 +45,7 @@ func (m Message[T]) Broadcast(a *agent.Behavior, v T) (sent int, err error) {
 func (m Message[T]) encode(v T, use func([]byte) error) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	payload, err := codec.Default.Append((*buf)[:0], v)
+	payload, err := codec.Default.Append((*buf)[:0], &v)
 	if err != nil {
 		return fmt.Errorf("behavior: message kind %d: %w", m, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -84,9 +85,37 @@ func (id NodeID) Key() Key { return sha256.Sum256(id[:]) }
 
 // Verify reports whether sig is the node's signature of message, made by
 // [PrivateKey.Sign]. A malformed signature, or an ID that is no public key, is
-// simply not a valid signature.
+// simply not a valid signature. Nor is any signature valid under an ID for which
+// everybody can sign, such as the zero ID.
 func (id NodeID) Verify(message, sig []byte) bool {
-	return len(sig) == ed25519.SignatureSize && ed25519.Verify(id[:], message, sig)
+	return len(sig) == ed25519.SignatureSize && !id.weak() && ed25519.Verify(id[:], message, sig)
+}
+
+// weak reports whether id is a point of small order: one without a private key,
+// for which signatures can be made without any. crypto/ed25519 accepts these.
+func (id NodeID) weak() bool {
+	id[NodeIDSize-1] &^= 0x80 // the sign of x
+	return slices.Contains(weakIDs[:], id)
+}
+
+// weakIDs are the encodings of the points of order 1, 2, 4 and 8, by y.
+var weakIDs = [...]NodeID{
+	{}, // 0
+	{1},
+	{0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+	{0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+		0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
+	nearPrime(0xec), // p-1
+	nearPrime(0xed), // p, which is 0 again
+	nearPrime(0xee), // p+1, which is 1 again
+}
+
+// nearPrime encodes 2^255 - 256 + low; p is 2^255 - 19.
+func nearPrime(low byte) NodeID {
+	id := NodeID(bytes.Repeat([]byte{0xff}, NodeIDSize))
+	id[0], id[NodeIDSize-1] = low, 0x7f
+	return id
 }
 
 // MarshalText returns the text form. It never fails.

@@ -27,7 +27,15 @@ const maxKeyFile = 16 << 10
 
 // A PrivateKey is a node's ed25519 key pair. The zero value is no key. It
 // prints as its node ID, never as its secret.
-type PrivateKey struct{ key ed25519.PrivateKey }
+type PrivateKey struct {
+	// A function, since package fmt prints what it finds in unexported fields
+	// of other types without asking for a String method.
+	secret func() ed25519.PrivateKey
+}
+
+func privateKey(key ed25519.PrivateKey) PrivateKey {
+	return PrivateKey{func() ed25519.PrivateKey { return key }}
+}
 
 // Generate makes a new key from the system's randomness.
 func Generate() (PrivateKey, error) { return generate(rand.Reader) }
@@ -47,28 +55,33 @@ func PrivateKeyFromSeed(seed []byte) (PrivateKey, error) {
 	if len(seed) != ed25519.SeedSize {
 		return PrivateKey{}, fmt.Errorf("identity: seed has %d bytes, want %d", len(seed), ed25519.SeedSize)
 	}
-	return PrivateKey{ed25519.NewKeyFromSeed(seed)}, nil
+	return privateKey(ed25519.NewKeyFromSeed(seed)), nil
 }
 
 // IsZero reports whether k is no key.
-func (k PrivateKey) IsZero() bool { return len(k.key) == 0 }
+func (k PrivateKey) IsZero() bool { return k.secret == nil }
 
 // ID returns the node ID: the public half of the key.
 func (k PrivateKey) ID() NodeID {
 	if k.IsZero() {
 		return NodeID{}
 	}
-	return NodeID(k.key[ed25519.SeedSize:])
+	return NodeID(k.secret()[ed25519.SeedSize:])
 }
 
 // Sign returns the 64-byte ed25519 signature of message. Callers put a domain
 // in front of what they sign, so that a signature made for one purpose never
 // passes for another. Sign panics on the zero key.
-func (k PrivateKey) Sign(message []byte) []byte { return ed25519.Sign(k.key, message) }
+func (k PrivateKey) Sign(message []byte) []byte { return ed25519.Sign(k.secret(), message) }
 
 // Ed25519 returns the key for use with the standard library, as in
-// certificates. It shares memory with k: do not change it.
-func (k PrivateKey) Ed25519() ed25519.PrivateKey { return k.key }
+// certificates; nil for the zero key. It shares memory with k: do not change it.
+func (k PrivateKey) Ed25519() ed25519.PrivateKey {
+	if k.IsZero() {
+		return nil
+	}
+	return k.secret()
+}
 
 // String returns the node ID and never the secret.
 func (k PrivateKey) String() string { return "private key of " + k.ID().String() }
@@ -83,7 +96,7 @@ func (k PrivateKey) Save(path string) error {
 	if k.IsZero() {
 		return errors.New("identity: save key: there is no key; make one with Generate")
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(k.key)
+	der, err := x509.MarshalPKCS8PrivateKey(k.secret())
 	if err != nil {
 		return fmt.Errorf("identity: save key: %w", err)
 	}
@@ -154,5 +167,5 @@ func parsePEM(data []byte) (PrivateKey, error) {
 	if !ok {
 		return PrivateKey{}, fmt.Errorf("holds a %T: %w", parsed, errShortKey)
 	}
-	return PrivateKey{key}, nil
+	return privateKey(key), nil
 }

@@ -44,7 +44,7 @@ func (b *behaviorBackend) Do(op agent.Op) error {
 	case agent.OpPost:
 		return s.postWait(op.Context, op.Event)
 	case agent.OpDo:
-		return s.do(op.Context, op.Func)
+		return s.do(op.Context, &nameDo, op.Func)
 	case agent.OpAfter:
 		return s.timers.set(op.ID, func() env.Timer {
 			return s.n.env.AfterFunc(op.Delay, func() {
@@ -100,6 +100,9 @@ func (b *handlerBackend) Do(op agent.Op) error {
 	l := s.link
 	switch op.Code {
 	case agent.OpTell:
+		if s.mute.Load() {
+			return agent.ErrNoConn
+		}
 		return s.svc.putEvent(item{op: opEvent, link: l, ev: op.Event})
 	case agent.OpAfter:
 		info := l.info
@@ -126,7 +129,7 @@ func (n *Node) notify(s *service, from conn.Info, id identity.ConnID, ev any) er
 		return agent.ErrNoConn
 	}
 	sl := l.find(s.id)
-	if sl == nil || sl.svc != s || s.hooks.connect == nil {
+	if sl == nil || sl.svc != s || s.hooks.connect == nil || sl.mute.Load() {
 		return agent.ErrNoHandler
 	}
 	return l.post(linkEvent{slot: sl, from: from, ev: ev})

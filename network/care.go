@@ -43,7 +43,10 @@ func (n *Node) care() {
 	}
 	n.caretaker = n.env.AfterFunc(careInterval, func() {
 		now := n.env.Now()
-		n.eachLink(func(l *link) { n.careFor(l, now) })
+		n.eachLink(func(l *link) {
+			n.careFor(l, now)
+			n.watchTurn(l, now)
+		})
 		for _, s := range n.table.Load().order {
 			n.watch(s, now)
 		}
@@ -81,6 +84,23 @@ func (n *Node) watch(s *service, now time.Time) {
 		s.warned = true
 		n.count.slowCallbacks.Add(1)
 		s.log.Warn("a callback of the behaviour runs long: callbacks must not block", "callback", *name, "for", d)
+	}
+}
+
+// watchTurn logs a handler that holds up its connection, once.
+func (n *Node) watchTurn(l *link, now time.Time) {
+	s, hook := l.current.Load(), l.hook.Load()
+	if batch := l.batches.Load(); s == nil || batch != l.watched {
+		l.watched, l.since, l.warned = batch, now, false
+		return
+	}
+	if hook == nil {
+		hook = &nameMessage
+	}
+	if d := now.Sub(l.since); d >= n.cfg.Limits.SlowCallback && !l.warned {
+		l.warned = true
+		n.count.slowCallbacks.Add(1)
+		l.log.Warn("a callback of a handler runs long: it holds up the whole connection", "callback", *hook, "service", s.id, "for", d)
 	}
 }
 
@@ -154,63 +174,6 @@ func (l *link) rtt() time.Duration {
 func (l *link) stats() conn.Stats {
 	return conn.Stats{TransportStats: l.c.Stats(), MessagesSent: l.out.messages.Load(), MessagesReceived: l.received.Load(),
 		Probe: time.Duration(l.probe.Load()), LastReceived: time.Unix(0, l.lastSeen.Load()), Queued: l.out.pending(), ReadOnly: l.readOnly.Load()}
-}
-
-// panicked stops a behaviour that has panicked, on its worker.
-func (s *service) panicked(v any, stack []byte) {
-	n := s.n
-	n.count.panics.Add(1)
-	callback := "Take"
-	if name := s.running.Load(); name != nil {
-		callback = *name
-	}
-	s.log.Error("behaviour panicked", "panic", v, "callback", callback, "stack", string(stack))
-	if s.gone.Swap(true) {
-		return
-	}
-	cause := &PanicError{Service: s.id, Value: v, Stack: slices.Clone(stack)}
-	if n.cfg.StopOnPanic {
-		n.cancel(cause)
-		return
-	}
-	n.running.Add(1)
-	n.env.Go(func() {
-		defer n.running.Done()
-		n.bury(s, cause)
-	})
-}
-
-// bury takes a behaviour that has panicked off the node, and registers another
-// in its place after a while if there is a factory.
-func (n *Node) bury(s *service, cause error) {
-	n.setup.Lock()
-	n.withdraw(s)
-	n.setup.Unlock()
-	s.timers.close()
-	n.mu.Lock()
-	if s.ticker != nil {
-		s.ticker.Stop()
-	}
-	n.mu.Unlock()
-	s.box.close()
-	s.stop(cause)
-	if s.fresh == nil {
-		return
-	}
-	wait := min(n.cfg.Limits.RestartBackoff<<min(s.falls, 6), time.Minute)
-	due := make(chan struct{})
-	t := n.env.AfterFunc(wait, func() { close(due) })
-	defer t.Stop()
-	select {
-	case <-due:
-	case <-n.ctx.Done():
-		return
-	}
-	if err := n.register(s.id, s.fresh(), s.fresh, s.falls+1); err != nil {
-		s.log.Error("behaviour was not restarted", "err", err)
-		return
-	}
-	n.count.restarts.Add(1)
 }
 
 // A ConnState describes a connection in a [State].

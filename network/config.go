@@ -40,7 +40,7 @@ type Limits struct {
 	Conns          int           // connections. Default 1024
 	ConnsPerHost   int           // incoming connections from one IPv4 address or IPv6 /64, loopback excepted. Default 64
 	Message        int           // bytes of a payload, at most 8 MiB. Default 1 MiB
-	RoutedWindow   int           // bytes of routed messages under way on a connection. Default 1 MiB, at least Message + 64
+	RoutedWindow   int           // bytes of routed messages under way on a connection, at most 16 MiB. Default 1 MiB, at least Message + 148
 	ConnEvents     int           // events that wait for the handlers of a connection. Default 4096
 	Hops           int           // hops of a routed message, 1 to 255. Default 32
 	Handshakes     int           // incoming handshakes at a time, per listener. Default 256
@@ -129,7 +129,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	count("Conns", &l.Conns, 1024, 1, many)
 	count("ConnsPerHost", &l.ConnsPerHost, 64, 1, many)
 	count("Message", &l.Message, 1<<20, 1, maxMessage)
-	count("RoutedWindow", &l.RoutedWindow, max(1<<20, l.Message+overhead+wire.RoutedHeader), l.Message+overhead+wire.RoutedHeader, many)
+	count("RoutedWindow", &l.RoutedWindow, max(1<<20, l.Message+overhead+wire.RoutedHeader), l.Message+overhead+wire.RoutedHeader, wire.MaxWindow)
 	count("ConnEvents", &l.ConnEvents, 4096, 1, many)
 	count("Hops", &l.Hops, 32, 1, 255)
 	count("Handshakes", &l.Handshakes, 256, 1, many)

@@ -59,7 +59,7 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 	if n.stopping || n.state == isStopped {
 		return nil, agent.ErrStopped
 	}
-	if n.byNode[peer.ID] != nil {
+	if n.connected(peer.ID) != nil {
 		return nil, agent.ErrConnected
 	}
 	old := n.dials[peer.ID]
@@ -73,8 +73,7 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	d := &dial{peer: identity.PeerAddress{ID: peer.ID, Addresses: slices.Clone(peer.Addresses)}, done: make(chan struct{})}
-	limit := n.env.AfterFunc(n.cfg.Limits.DialTime, cancel)
-	d.cancel = func() { limit.Stop(); cancel() }
+	d.cancel = cancel
 	if old != nil {
 		d.fails = old.fails
 	}
@@ -85,10 +84,24 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 	n.running.Add(1)
 	n.env.Go(func() {
 		defer n.running.Done()
+		select {
+		case <-n.started: // behaviours hear nothing before they have started
+		case <-ctx.Done():
+		}
+		limit := n.env.AfterFunc(n.cfg.Limits.DialTime, cancel)
+		defer limit.Stop()
 		l, err := n.dial(ctx, d)
 		n.dialled(d, l, err)
 	})
 	return d, nil
+}
+
+// connected returns the link to a node, unless it is ending. The caller holds mu.
+func (n *Node) connected(id identity.NodeID) *link {
+	if l := n.byNode[id]; l != nil && l.cause() == nil {
+		return l
+	}
+	return nil
 }
 
 // maxDials is how many nodes are remembered as dialled without success.
@@ -148,7 +161,7 @@ func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
 func (n *Node) await(ctx context.Context, id identity.NodeID) *link {
 	for range awaitTries {
 		n.mu.Lock()
-		l := n.byNode[id]
+		l := n.connected(id)
 		n.mu.Unlock()
 		if l != nil {
 			return l
@@ -237,9 +250,9 @@ func (n *Node) stopDials() {
 // already, it returns that. Connect must not be called from a callback.
 func (n *Node) Connect(ctx context.Context, peer identity.PeerAddress) (conn.Info, error) {
 	d, err := n.startDial(peer)
-	if errors.Is(err, agent.ErrConnected) {
+	for errors.Is(err, agent.ErrConnected) {
 		n.mu.Lock()
-		l := n.byNode[peer.ID]
+		l := n.connected(peer.ID)
 		n.mu.Unlock()
 		if l != nil {
 			return l.info, nil
@@ -373,6 +386,12 @@ func (n *Node) Listen(ctx context.Context, address string) (identity.Address, er
 			schemes = append(schemes, t.Schemes()...)
 		}
 		return identity.Address{}, fmt.Errorf("network: listen %s: no transport for %s://; Config.Transports has %v", addr, addr.Scheme, schemes)
+	}
+	n.mu.Lock()
+	stopping := n.stopping
+	n.mu.Unlock()
+	if stopping {
+		return identity.Address{}, ErrStopped
 	}
 	l, err := t.Listen(ctx, n.local, addr)
 	if err != nil {

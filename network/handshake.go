@@ -39,6 +39,7 @@ func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, by *di
 		err := &conn.CloseError{Code: conn.CodeSelf, Reason: "this node has dialled itself"}
 		return nil, n.reject(c, err)
 	}
+	table := n.table.Load()
 	hello := wire.AppendHello(nil, &wire.Hello{MinVersion: wire.Version, MaxVersion: wire.Version, Network: n.cfg.Network, Instance: n.instance,
 		MaxMessage: uint32(n.cfg.Limits.Message), RoutedWindow: uint32(n.cfg.Limits.RoutedWindow), Services: n.announced()})
 	if _, err := c.Write(hello); err != nil {
@@ -72,7 +73,7 @@ func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, by *di
 		return nil, n.reject(c, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)})
 	}
 	limit.Stop()
-	return n.establish(c, dir, by, peer, readOnly, in)
+	return n.establish(c, dir, by, peer, readOnly, in, table)
 }
 
 // reject tells the other end why and closes the connection when it has read
@@ -139,9 +140,12 @@ func (n *Node) admit(ctx context.Context, c conn.Conn, dir conn.Direction, h *wi
 		if s.hooks.admit == nil || s.gone.Load() {
 			continue
 		}
-		var verdict error
-		if err := s.do(ctx, func() { verdict = s.hooks.admit.Admit(s.agent, p) }); err != nil {
-			verdict = fmt.Errorf("service %d (%s) did not answer: %w", s.id, s.info.Name, err)
+		var answer error
+		verdict := s.do(ctx, &nameAdmit, func() { answer = s.hooks.admit.Admit(s.agent, p) })
+		if verdict == nil {
+			verdict = answer
+		} else {
+			verdict = fmt.Errorf("service %d (%s) did not answer: %w", s.id, s.info.Name, verdict)
 		}
 		if errors.Is(verdict, conn.ErrReadOnly) {
 			readOnly = true
@@ -178,12 +182,16 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 	}
 	replaced := &conn.CloseError{Code: conn.CodeReplaced, Reason: "another connection between the two nodes is open or about to"}
 	n.mu.Lock()
-	if n.pending[node] > 0 {
+	for other := n.pending[node]; other != nil; other = n.pending[node] {
 		n.mu.Unlock()
-		n.count.replaced.Add(1)
-		return false, replaced
+		select { // it may yet fail, or open and end
+		case <-other:
+		case <-ctx.Done():
+			return false, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
+		}
+		n.mu.Lock()
 	}
-	n.pending[node]++
+	n.pending[node] = make(chan struct{})
 	old := n.byNode[node]
 	n.mu.Unlock()
 	if old == nil {
@@ -208,14 +216,13 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 func (n *Node) chosen(node identity.NodeID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.pending[node]--; n.pending[node] <= 0 {
-		delete(n.pending, node)
-	}
+	close(n.pending[node])
+	delete(n.pending, node)
 }
 
 // establish opens a link: table first, then slots and behaviours, then its
 // goroutines.
-func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hello, readOnly bool, in *frameReader) (*link, error) {
+func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hello, readOnly bool, in *frameReader, told *serviceTable) (*link, error) {
 	node := c.Node()
 	for {
 		l, old, err := n.addLink(c, dir, h, readOnly)
@@ -237,6 +244,11 @@ func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hell
 		l.turn.Unlock()
 		n.count.opened.Add(1)
 		l.log.Debug("connection open", "remote", c.RemoteAddr(), "direction", dir, "peer", node.Short())
+		if n.table.Load() != told {
+			// Services have changed since the hello, when nobody knew of this link.
+			announced := n.announced()
+			l.out.order(func(b []byte) []byte { return wire.AppendServices(b, announced) })
+		}
 		l.start()
 		return l, nil
 	}

@@ -37,6 +37,7 @@ type direct struct {
 	link map[identity.NodeID]identity.ConnID
 	via  map[identity.NodeID]identity.NodeID
 	srv  map[identity.ServiceID]identity.NodeID
+	near identity.NodeID // closest to every key; zero: this node
 }
 
 func newDirect(self identity.NodeID) *direct {
@@ -59,7 +60,13 @@ func (d *direct) PathToNode(dest identity.NodeID, in identity.ConnID) router.Act
 }
 
 func (d *direct) PathToKey(key identity.Key, in identity.ConnID) router.Action {
-	return router.Deliver()
+	d.mu.RLock()
+	near := d.near
+	d.mu.RUnlock()
+	if near.IsZero() {
+		return router.Deliver()
+	}
+	return d.PathToNode(near, in)
 }
 
 func (d *direct) PathToService(id identity.ServiceID, in identity.ConnID) router.Action {
@@ -180,7 +187,10 @@ type probe struct {
 	onDialError  func(*agent.Behavior, conn.Dial, error)
 	onReport     func(*agent.Behavior, agent.Report)
 	admit        func(*agent.Behavior, conn.Peer) error
+	onStart      func(*agent.Behavior) error
 	onStop       func(*agent.Behavior)
+	onTick       func(*agent.Behavior, time.Time)
+	parts        []behavior.Part
 
 	a         *agent.Behavior
 	connected chan conn.Info
@@ -201,8 +211,19 @@ func (p *probe) Describe() behavior.Info { return p.info }
 
 func (p *probe) OnStart(a *agent.Behavior) error {
 	p.a = a
+	if p.onStart != nil {
+		return p.onStart(a)
+	}
 	return nil
 }
+
+func (p *probe) OnTick(a *agent.Behavior, now time.Time) {
+	if p.onTick != nil {
+		p.onTick(a, now)
+	}
+}
+
+func (p *probe) Parts() []behavior.Part { return p.parts }
 
 func (p *probe) OnStop(a *agent.Behavior) {
 	if p.onStop != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 )
 
 // A link is an open connection: a [conn.Conn], a reader that runs the handlers,
@@ -44,15 +45,20 @@ type link struct {
 
 	events eventQueue
 
-	turn    sync.Mutex // the turn; guards what follows
-	msg     conn.Message
-	current *slot   // whose callback runs
-	hook    string  // which callback, for the log
-	last    *slot   // the slot of the last frame: the next is often for the same
-	dirty   []*slot // slots that the batch has used
-	refused int     // refusals that were answered
-	done    bool    // finish has run
+	turn sync.Mutex // the turn; guards what follows
+	msg  conn.Message
 
+	last     *slot   // the slot of the last frame: the next is often for the same
+	dirty    []*slot // slots that the batch has used
+	refused  int     // refusals that were answered
+	goodbyes int     // received
+	done     bool    // finish has run
+
+	current atomic.Pointer[slot]   // whose callback runs, or ran last in this batch; stored under the turn
+	hook    atomic.Pointer[string] // which callback; nil: OnMessage
+	batches atomic.Uint64          // turns taken
+
+	grace    env.Timer             // closes the connection if the other end does not; guarded by events.mu
 	closing  atomic.Pointer[error] // the first cause
 	ended    chan struct{}         // closed after finish
 	received atomic.Uint64         // messages
@@ -64,6 +70,11 @@ type link struct {
 
 	rest        []byte // what the handshake has read beyond its frames
 	datagramsIn bool   // datagrams are received; owned by the turn
+
+	// Owned by the caretaker.
+	watched uint64    // batches when it last looked
+	since   time.Time // when it first saw that batch
+	warned  bool      // it has been logged
 }
 
 // A linkEvent is something for a slot's handler, or for the link itself.
@@ -137,6 +148,7 @@ func (l *link) drainTurn() bool {
 	}
 	q.q, q.spare = q.spare[:0], nil
 	q.mu.Unlock()
+	l.batches.Add(1)
 	for i := range batch {
 		l.handle(&batch[i])
 	}
@@ -166,17 +178,30 @@ func (l *link) handle(e *linkEvent) {
 	case e.op == evTick:
 		s.ticked.Store(false)
 		if s.state == toHandler && s.hooks.tick != nil {
-			l.current, l.hook = s, "OnTick"
+			l.enter(s, &nameTick)
 			s.hooks.tick.OnTick(s.agent, l.n.env.Now())
-			l.current = nil
+			l.leave()
 		}
 	case s.state == opening:
 		s.heldEv = append(s.heldEv, *e)
 	case s.state == toHandler && s.hooks.event != nil:
-		l.current, l.hook = s, "OnEvent"
+		l.enter(s, &nameEvent)
 		s.hooks.event.OnEvent(s.agent, e.from, e.ev)
-		l.current = nil
+		l.leave()
 	}
+}
+
+// enter notes which callback runs, for the watchdog and for the log of a panic.
+// OnMessage, which is called most, is noted by the slot alone, until the batch
+// ends. Under the turn.
+func (l *link) enter(s *slot, hook *string) {
+	l.hook.Store(hook)
+	l.current.Store(s)
+}
+
+func (l *link) leave() {
+	l.current.Store(nil)
+	l.hook.Store(nil)
 }
 
 // opened ends the opening of a slot: OnConnect has returned h. Under the turn.
@@ -184,16 +209,12 @@ func (l *link) opened(s *slot, h behavior.Handler) {
 	if s.state != opening {
 		return // the link or the service has ended meanwhile
 	}
-	held, events := s.held, s.heldEv
-	s.held, s.heldEv = nil, nil
+	events := s.heldEv
+	s.heldEv = nil
 	if h == nil {
+		s.mute.Store(true)
 		s.state = toBehavior
-		for _, c := range held {
-			if !s.svc.deliver(c) {
-				s.consume(c.cost)
-				c.free()
-			}
-		}
+		s.release()
 		return
 	}
 	info := l.info
@@ -202,18 +223,11 @@ func (l *link) opened(s *slot, h behavior.Handler) {
 	s.agent = agent.NewHandler(l.n.agentEnv(s.svc, l.ctx, l.log, &handlerBackend{s}), info)
 	s.state = toHandler
 	if s.hooks.open != nil {
-		l.current, l.hook = s, "OnOpen"
+		l.enter(s, &nameOpen)
 		s.hooks.open.OnOpen(s.agent)
-		l.current = nil
+		l.leave()
 	}
-	for _, c := range held {
-		for i := range c.items {
-			it := &c.items[i]
-			s.receive(it.kind, c.buf[it.off:it.off+it.len])
-		}
-		s.unread.Add(int64(-c.cost)) // receive has counted them once more
-		c.free()
-	}
+	s.release()
 	for i := range events {
 		l.handle(&events[i])
 	}
@@ -221,6 +235,9 @@ func (l *link) opened(s *slot, h behavior.Handler) {
 
 // settle ends a batch of frames or events. Under the turn.
 func (l *link) settle() {
+	if l.current.Load() != nil {
+		l.current.Store(nil)
+	}
 	for _, s := range l.dirty {
 		s.settle()
 	}
@@ -236,9 +253,12 @@ func (l *link) recoverPanic() {
 		return
 	}
 	l.n.count.panics.Add(1)
-	s := l.current
-	l.current = nil
-	attrs := []any{"panic", v, "callback", l.hook, "stack", string(debug.Stack())}
+	s, hook := l.current.Load(), l.hook.Load()
+	l.leave()
+	if hook == nil {
+		hook = &nameMessage
+	}
+	attrs := []any{"panic", v, "callback", *hook, "stack", string(debug.Stack())}
 	cause := &conn.CloseError{Code: conn.CodePanic}
 	if s != nil {
 		// The slot's handler is broken: it is not called again, not even to close.
@@ -266,14 +286,38 @@ func (l *link) find(id identity.ServiceID) *slot {
 	return nil
 }
 
-// close ends the link in good order: what was sent before still leaves, then
-// the cause, and the other end closes the connection. The first cause wins.
+// close ends the link in good order: what was sent before still leaves, then a
+// goodbye with the cause. The first cause wins.
 func (l *link) close(cause error) {
 	if !l.closing.CompareAndSwap(nil, &cause) {
 		return
 	}
 	l.out.goodbye(conn.AsCloseError(cause))
-	l.n.env.AfterFunc(closeGrace, func() { l.c.Close(cause) })
+	l.events.mu.Lock()
+	defer l.events.mu.Unlock()
+	if !l.events.closed {
+		l.grace = l.n.env.AfterFunc(closeGrace, func() { l.c.Close(cause) })
+	}
+}
+
+// farewell deals with a goodbye of the other end. Each side answers the first
+// that it receives, and closes the connection on the second: then it has read
+// whatever the other end sent, and the other end has read what was sent to it.
+// Under the turn.
+//
+//	goodbye ──────────> answers
+//	answers <────────── goodbye
+//	goodbye ──────────> closes
+func (l *link) farewell(ce *conn.CloseError) {
+	l.goodbyes++
+	switch {
+	case l.goodbyes > 1:
+		l.c.Close(l.cause())
+	case l.closing.Load() == nil:
+		l.close(ce)
+	default:
+		l.out.goodbye(conn.AsCloseError(l.cause()))
+	}
 }
 
 // closeGrace is how long the other end has to read the goodbye and close.
@@ -302,13 +346,7 @@ func (l *link) start() {
 
 func (l *link) writeLoop() {
 	defer l.n.running.Done()
-	switch err := l.out.run(l.c, l.n.env.Now); err {
-	case nil:
-	case errWritten:
-		if ce := conn.AsCloseError(l.cause()); ce.Remote {
-			l.c.Close(l.cause()) // the other end has said goodbye first, and waits for this
-		}
-	default:
+	if err := l.out.run(l.c, l.n.env.Now); err != nil {
 		l.abort(err)
 	}
 }
@@ -326,13 +364,16 @@ func (l *link) finish(err error) {
 	l.turn.Lock()
 	l.events.mu.Lock()
 	l.events.closed = true
+	if l.grace != nil {
+		l.grace.Stop()
+	}
 	l.events.mu.Unlock()
 	l.drainClosed()
 	l.done = true
+	l.n.partsLost(l, cause)
 	for _, s := range *l.slots.Load() {
 		l.detach(s, cause)
 	}
-	l.n.partsLost(l, cause)
 	l.settle()
 	l.turn.Unlock()
 
@@ -361,21 +402,18 @@ func (l *link) detach(s *slot, cause error) {
 	if was == toHandler && s.hooks.close != nil {
 		func() {
 			defer l.recoverPanic()
-			l.current, l.hook = s, "OnClose"
+			l.enter(s, &nameClose)
 			s.hooks.close.OnClose(s.agent, cause)
-			l.current = nil
+			l.leave()
 		}()
 	}
+	s.mute.Store(true)
 	s.state = detached
+	s.release()
+	s.heldEv = nil
 	if s.stage != nil {
 		s.publish()
 	}
-	for _, c := range s.held {
-		if !s.svc.deliver(c) {
-			c.free()
-		}
-	}
-	s.held, s.heldEv = nil, nil
 	s.svc.put(item{op: opLost, link: l, ev: lost{s.peer.Service, cause}})
 }
 

@@ -27,6 +27,7 @@ type item struct {
 	op       opcode
 	far      bool // the origin stands in front of the payload: the sender is not the other end of link
 	bounded  bool // counts against the bound of the mailbox
+	direct   bool // held by a slot, for its handler if there will be one
 	hops     uint8
 	kind     conn.Kind
 	from     identity.ServiceID

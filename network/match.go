@@ -3,6 +3,7 @@ package network
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
@@ -59,15 +60,21 @@ func (l *link) reconcile(peer map[identity.ServiceID]wire.Service) {
 		s := old[id]
 		if s == nil || s.svc != local[id] || s.peer != peer[id] {
 			if s != nil {
+				s.replaced.Store(true)
 				l.detach(s, agent.ErrNoService)
 				l.out.granted(s, 0) // whoever waits for its window tries again, on the new slot
 			}
-			s = l.newSlot(id, local[id], peer[id])
+			fresh := l.newSlot(id, local[id], peer[id])
+			if s != nil && s.svc == fresh.svc {
+				fresh.opens = s.opens
+			}
+			s = fresh
 		}
 		delete(old, id)
 		next = append(next, s)
 	}
 	for _, s := range old {
+		s.replaced.Store(true)
 		l.detach(s, agent.ErrNoService)
 		l.out.granted(s, 0)
 	}
@@ -84,7 +91,7 @@ func (l *link) reconcile(peer map[identity.ServiceID]wire.Service) {
 }
 
 func (l *link) newSlot(id identity.ServiceID, svc *service, peer wire.Service) *slot {
-	s := &slot{link: l, id: id, svc: svc, peer: peer, window: int(peer.Window), credit: int(peer.Window)}
+	s := &slot{link: l, id: id, svc: svc, peer: peer, window: int(peer.Window), credit: int(peer.Window), opens: new(atomic.Int32)}
 	// Private services have no name: they are addressed by whoever knows them.
 	s.foreign = svc != nil && peer.ID != 0 && !svc.info.Private && !peer.Private && svc.info.Name != peer.Name
 	return s
@@ -97,8 +104,19 @@ func (l *link) attach(s *slot) {
 	if s.svc.hooks.connect == nil {
 		s.state = toBehavior
 	}
+	s.opens.Add(1)
 	s.svc.put(item{op: opConnect, link: l, ev: s})
 }
+
+// restless reports whether the other end changes its services faster than the
+// behaviours here follow. Under the turn.
+func (l *link) restless() bool {
+	return slices.ContainsFunc(*l.slots.Load(), func(s *slot) bool { return s.opens.Load() > maxOpens })
+}
+
+// maxOpens is how many calls of OnConnect may wait for one behaviour and
+// connection.
+const maxOpens = 64
 
 // peerVersion returns the version of the service at the other end.
 func (s *slot) peerVersion() uint32 { return s.peer.Version }
@@ -127,11 +145,7 @@ func (s *slot) tick(svc *service) {
 func (n *Node) partsLost(l *link, cause error) {
 	for _, s := range n.table.Load().order {
 		for _, w := range s.watch {
-			s.put(item{op: opFunc, ev: func() {
-				if !s.gone.Load() {
-					w.PartDisconnect(s.agent, l.info, cause)
-				}
-			}})
+			s.guard(func() { w.PartDisconnect(s.agent, l.info, cause) })
 		}
 	}
 }

@@ -60,7 +60,7 @@ type Node struct {
 	stopping  bool
 	lastConn  identity.ConnID
 	byNode    map[identity.NodeID]*link
-	pending   map[identity.NodeID]int // handshakes that have chosen to be ready
+	pending   map[identity.NodeID]chan struct{} // handshakes that have chosen to be ready; closed when they end
 	perHost   map[string]int
 	listeners []conn.Listener
 	dials     map[identity.NodeID]*dial
@@ -97,7 +97,7 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, self: cfg.Key.ID(), env: e, instance: e.Source().Uint64(),
 		started: make(chan struct{}), stopped: make(chan struct{}),
-		byNode: make(map[identity.NodeID]*link), pending: make(map[identity.NodeID]int), perHost: make(map[string]int),
+		byNode: make(map[identity.NodeID]*link), pending: make(map[identity.NodeID]chan struct{}), perHost: make(map[string]int),
 		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), pings: make(map[uint64]ping),
 		local: conn.Local{Key: cfg.Key, HandshakeTimeout: cfg.Limits.HandshakeTime, MaxHandshakes: cfg.Limits.Handshakes}}
 	n.cfg.Log = cfg.Log.With("node", n.self.Short())
@@ -176,6 +176,12 @@ func (n *Node) register(id identity.ServiceID, b behavior.Behavior, fresh func()
 		ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Limits.ShutdownTime)
 		defer cancel()
 		if err := s.begin(ctx); err != nil {
+			if falls == 0 {
+				s.fresh = nil // the caller is told: it is not for the node to try again
+			}
+			s.gone.Store(true)
+			s.timers.close()
+			s.box.close()
 			s.stop(err)
 			return err
 		}
@@ -202,14 +208,15 @@ func (n *Node) Unregister(id identity.ServiceID) error {
 	if s == nil {
 		return fmt.Errorf("network: service %d is not registered", id)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Limits.ShutdownTime)
-	defer cancel()
 	n.mu.Lock()
-	running := n.state == isRunning
+	stopping := n.stopping
 	n.mu.Unlock()
-	if running {
-		s.farewell(ctx)
+	if stopping {
+		return ErrStopped
 	}
+	ctx, cancel := n.deadline(n.cfg.Limits.ShutdownTime)
+	defer cancel()
+	s.farewell(ctx)
 	n.withdraw(s)
 	s.end(ctx)
 	return nil
@@ -296,7 +303,7 @@ func (n *Node) tellLocal() {
 func (n *Node) startTick(s *service) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.info.Tick > 0 && !n.stopping {
+	if s.info.Tick > 0 && !s.still {
 		s.ticker = n.env.AfterFunc(s.info.Tick, s.tick)
 	}
 }
@@ -335,7 +342,14 @@ func (n *Node) beginAll() error {
 	n.setup.Lock()
 	defer n.setup.Unlock()
 	for _, s := range n.table.Load().order {
-		if err := s.begin(n.ctx); err != nil {
+		if s.asked {
+			continue // registered while Run began
+		}
+		err := s.begin(n.ctx)
+		if bad := (*PanicError)(nil); errors.As(err, &bad) && !n.cfg.StopOnPanic {
+			continue // it costs that behaviour
+		}
+		if err != nil {
 			return err
 		}
 		n.startTick(s)
@@ -350,8 +364,12 @@ func (n *Node) Close(ctx context.Context) error {
 	n.cancel(ErrStopped)
 	n.mu.Lock()
 	ran := n.state != isNew
+	if !ran {
+		n.state = isRunning // now Run comes too late
+	}
 	n.mu.Unlock()
 	if !ran {
+		defer close(n.stopped)
 		n.shutdown()
 		return nil
 	}
@@ -376,7 +394,6 @@ func (n *Node) shutdown() {
 		return
 	}
 	n.stopping = true
-	started := n.state == isRunning
 	listeners := n.listeners
 	n.listeners = nil
 	if n.caretaker != nil {
@@ -384,18 +401,22 @@ func (n *Node) shutdown() {
 	}
 	n.mu.Unlock()
 
-	ctx, cancel := n.deadline(n.cfg.Limits.ShutdownTime)
+	limit := n.cfg.Limits.ShutdownTime
+	ctx, cancel := n.deadline(limit)
 	defer cancel()
 	for _, l := range listeners {
 		l.Close()
 	}
 	n.stopDials()
+	n.setup.Lock() // whoever registers or unregisters now finishes first
 	order := slices.Clone(n.table.Load().order)
+	n.setup.Unlock()
 	slices.Reverse(order)
-	if started {
-		for _, s := range order {
-			s.farewell(ctx)
-		}
+	half := n.env.Now().Add(limit / 2) // is for OnStop; a behaviour that blocks leaves their shares to the others
+	for i, s := range order {
+		share, done := n.deadline(half.Sub(n.env.Now()) / time.Duration(len(order)-i))
+		s.farewell(share)
+		done()
 	}
 	n.closeLinks(ctx)
 	for _, s := range order {
@@ -406,7 +427,7 @@ func (n *Node) shutdown() {
 			n.cfg.Log.Warn("transport did not close", "err", err)
 		}
 	}
-	n.running.Wait()
+	n.awaitRunning(limit / 5)
 	n.mu.Lock()
 	n.state = isStopped
 	n.mu.Unlock()
@@ -424,9 +445,25 @@ func (n *Node) closeLinks(ctx context.Context) {
 		select {
 		case <-l.ended:
 		case <-ctx.Done():
-			l.abort(&conn.CloseError{Code: conn.CodeShutdown})
-			<-l.ended
+			l.abort(&conn.CloseError{Code: conn.CodeShutdown}) // a handler that blocks holds it still: see awaitRunning
 		}
+	}
+}
+
+// awaitRunning waits until what the node runs has ended, but not for callbacks
+// that never return.
+func (n *Node) awaitRunning(d time.Duration) {
+	ctx, cancel := n.deadline(d)
+	defer cancel()
+	ended := make(chan struct{})
+	n.env.Go(func() {
+		n.running.Wait()
+		close(ended)
+	})
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		n.cfg.Log.Error("the node has stopped, but a callback of a handler or behaviour still runs: callbacks must not block")
 	}
 }
 

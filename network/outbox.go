@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -22,17 +21,19 @@ import (
 //	                   ├─ swap ──> writer ──> Conn.Write
 //	credit ──> control ┘
 //
-// What services may append is bounded by their windows; control frames are
-// bounded by what they answer.
+// What services may append is bounded by their windows. Control frames answer
+// what came in: whoever asks for maxControl bytes of them and does not read is
+// closed.
 type outbox struct {
 	mu      sync.Mutex // guards all but the atomics
 	wake    sync.Cond
 	waiting bool // the writer waits for frames
 	data    []byte
 	control []byte
-	closed  error // what senders are told
-	ending  bool  // a goodbye is the last frame
-	stop    bool  // the writer ends at once
+	parked  []byte // frames of other nodes that wait for the window of routed messages
+	closed  error  // what senders are told
+	stop    bool   // the writer ends at once
+	flooded bool   // the other end asks for more than it reads
 
 	writing  atomic.Int64 // when the present write began, in nanoseconds; 0: none
 	messages atomic.Uint64
@@ -120,38 +121,79 @@ func (o *outbox) routed(s *slot, h *wire.Routed, payload []byte) error {
 }
 
 // forward appends the body of a routed frame as it came in, but for its hop
-// counts.
-func (o *outbox) forward(s *slot, body []byte, ttl, hops uint8) error {
+// counts. Where the window is used up the frame is parked, up to limit bytes.
+func (o *outbox) forward(s *slot, body []byte, ttl, hops uint8, limit int) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.reserve(s, len(body)+overhead); err != nil {
-		return err
+	err := agent.ErrQueueFull
+	if len(o.parked) == 0 {
+		err = o.reserve(s, len(body)+overhead)
 	}
-	o.frame()
-	o.data = wire.AppendPrefix(o.data, wire.TypeRouted, len(body))
-	at := len(o.data)
-	o.data = append(o.data, body...)
-	wire.Forwarded(o.data[at:], ttl, hops)
-	o.messages.Add(1)
-	o.signal()
+	to := &o.data
+	switch {
+	case err == nil:
+		o.frame()
+		o.messages.Add(1)
+		o.signal()
+	case err != agent.ErrQueueFull || o.closed != nil || len(o.parked)+len(body) > limit:
+		return err
+	default:
+		to = &o.parked
+	}
+	*to = wire.AppendPrefix(*to, wire.TypeRouted, len(body))
+	at := len(*to)
+	*to = append(*to, body...)
+	wire.Forwarded((*to)[at:], ttl, hops)
 	return nil
+}
+
+// unpark moves what the window now allows. The caller holds mu.
+func (o *outbox) unpark(s *slot) {
+	moved := 0
+	for moved < len(o.parked) && o.closed == nil {
+		_, n := wire.Prefix(o.parked[moved:])
+		if o.reserve(s, n+overhead) != nil {
+			break
+		}
+		o.frame()
+		o.data = append(o.data, o.parked[moved:moved+wire.PrefixSize+n]...)
+		o.messages.Add(1)
+		moved += wire.PrefixSize + n
+	}
+	if moved == 0 {
+		return
+	}
+	o.signal()
+	if o.parked = o.parked[:copy(o.parked, o.parked[moved:])]; len(o.parked) == 0 {
+		o.parked = nil
+	}
 }
 
 // order appends a control frame.
 func (o *outbox) order(appendFrame func([]byte) []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed == nil {
+	if o.closed == nil && o.roomForControl() {
 		o.control = appendFrame(o.control)
 		o.signal()
 	}
 }
 
+// roomForControl reports whether a control frame may still be appended. The
+// caller holds mu.
+func (o *outbox) roomForControl() bool {
+	o.flooded = o.flooded || len(o.control) > maxControl
+	return !o.flooded
+}
+
+// maxControl is how many bytes of control frames may wait to be written.
+const maxControl = 1 << 20
+
 // credit appends a grant. It is order without a closure: grants are frequent.
 func (o *outbox) credit(id identity.ServiceID, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed == nil {
+	if o.closed == nil && o.roomForControl() {
 		o.control = wire.AppendCredit(o.control, id, uint32(n))
 		o.signal()
 	}
@@ -162,6 +204,9 @@ func (o *outbox) granted(s *slot, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s.credit = min(s.credit+n, s.window)
+	if s.id == 0 {
+		o.unpark(s)
+	}
 	if s.ready != nil {
 		close(s.ready)
 		s.ready = nil
@@ -181,15 +226,11 @@ func (o *outbox) ready(s *slot) <-chan struct{} {
 	return s.ready
 }
 
-// goodbye makes the close frame the last one. Senders are told why from now on.
+// goodbye appends a goodbye. Nothing else is taken in from now on.
 func (o *outbox) goodbye(ce *conn.CloseError) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed != nil {
-		return
-	}
 	o.closed = agent.ErrNoConn
-	o.ending = true
 	o.frame()
 	o.data = wire.AppendGoodbye(o.data, ce.Code, ce.Reason)
 	o.signal()
@@ -211,23 +252,23 @@ func (o *outbox) end() {
 func (o *outbox) pending() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.data) + len(o.control)
+	return len(o.data) + len(o.control) + len(o.parked)
 }
 
-// errWritten ends the writer after the goodbye.
-var errWritten = errors.New("network: everything is written")
+// overrun reports whether the other end asks for more than it reads.
+func (o *outbox) overrun() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.flooded
+}
 
-// run writes until end is called, a write fails, or the goodbye is out, and
-// returns the reason. now tells the time.
+// run writes until end is called, or until a write fails, and returns that
+// error. now tells the time.
 func (o *outbox) run(c conn.Conn, now func() time.Time) error {
 	var control, data []byte
 	for {
 		o.mu.Lock()
 		for !o.stop && len(o.data) == 0 && len(o.control) == 0 {
-			if o.ending {
-				o.mu.Unlock()
-				return errWritten
-			}
 			if data != nil {
 				recycle(data)
 				data = nil

@@ -60,7 +60,7 @@ func (r *readBuffer) filled(n int) {
 	case r.w == len(r.b) && len(r.b) < maxRead:
 		r.calm = 0
 		r.grow()
-	case n > len(r.b)/4:
+	case r.w > len(r.b)/4:
 		r.calm = 0
 	default:
 		r.calm++
@@ -116,13 +116,7 @@ func readError(err error) error {
 	return &conn.CloseError{Code: conn.CodeUnreachable, Err: err}
 }
 
-// errGoodbye ends the processing of a link whose other end has said goodbye.
-var errGoodbye = errors.New("network: goodbye")
-
 func (l *link) protocolError(err error) {
-	if errors.Is(err, errGoodbye) {
-		return
-	}
 	l.n.count.protocolErrors.Add(1)
 	l.log.Warn("connection closed: what it brought is not the protocol", "err", err)
 	l.close(&conn.CloseError{Code: conn.CodeProtocol, Reason: err.Error(), Err: err})
@@ -134,6 +128,7 @@ func (l *link) process(b []byte) (used, need int, err error) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	defer l.recoverPanic()
+	l.batches.Add(1)
 	limit := l.n.cfg.Limits.Message + wire.RoutedHeader
 	messages := uint64(0)
 	for len(b)-used >= wire.PrefixSize {
@@ -161,6 +156,9 @@ func (l *link) process(b []byte) (used, need int, err error) {
 	l.received.Add(messages)
 	l.settle()
 	l.drainTurn()
+	if err == nil && l.out.overrun() {
+		err = errors.New("it asks for more answers than it reads")
+	}
 	return used, need, err
 }
 
@@ -208,6 +206,9 @@ const maxRefused = 100
 
 // frame deals with a frame other than a direct message. Under the turn.
 func (l *link) frame(t wire.Type, body []byte) error {
+	if l.current.Load() != nil {
+		l.current.Store(nil) // the callback before this frame has returned
+	}
 	switch t {
 	case wire.TypePeer:
 		return l.peerMessageIn(body)
@@ -242,17 +243,20 @@ func (l *link) frame(t wire.Type, body []byte) error {
 		return err
 	case wire.TypeServices:
 		services, err := wire.ParseServices(body)
-		if err == nil {
-			l.peerServices(services)
+		if err != nil {
+			return err
 		}
-		return err
+		if l.peerServices(services); l.restless() {
+			return errors.New("its services change faster than can be followed")
+		}
+		return nil
 	case wire.TypeGoodbye:
 		ce, err := wire.ParseGoodbye(body)
 		if err != nil {
 			return err
 		}
-		l.close(ce)
-		return errGoodbye
+		l.farewell(ce)
+		return nil
 	case wire.TypeRefused:
 		_, id, err := wire.ParseRefused(body)
 		l.n.count.refused.Add(1)
@@ -279,7 +283,7 @@ func (l *link) peerMessageIn(body []byte) error {
 	}
 	l.received.Add(1)
 	s := l.find(h.Service)
-	if s == nil || s.svc == nil {
+	if s == nil || s.svc == nil || h.Kind >= conn.KindReserved && len(s.svc.parts) == 0 {
 		if h.Flags&wire.FlagReport != 0 {
 			l.report(wire.Report{TTL: 1, Code: wire.ReportNoService, To: h.From, Kind: h.Kind, Service: h.Service, ID: h.ID, Target: l.node})
 		}
@@ -322,6 +326,7 @@ func (l *link) datagramArrived(b []byte) {
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	defer l.recoverPanic()
+	l.batches.Add(1)
 	id, kind, payload, err := wire.Direct(b)
 	s := l.find(id)
 	if err != nil || s == nil || s.svc == nil || l.done {
@@ -331,9 +336,9 @@ func (l *link) datagramArrived(b []byte) {
 	l.received.Add(1)
 	if s.state == toHandler {
 		l.msg = conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
-		l.current, l.hook = s, "OnMessage"
+		l.enter(s, nil)
 		s.handler.OnMessage(s.agent, &l.msg)
-		l.current = nil
+		l.leave()
 		l.settle()
 		return
 	}

@@ -31,6 +31,9 @@ func (n *Node) send(s *service, o *agent.Outgoing) error {
 	to := o.To
 	switch to.Rule {
 	case router.RuleConn:
+		if sl := s.recent.Load(); sl != nil && sl.link.id == to.Conn && to.Service == 0 && !o.ToBehavior && !o.Unreliable && !sl.replaced.Load() {
+			return sl.link.sendDirect(sl, o.Kind, o.Payload)
+		}
 		l := n.link(to.Conn)
 		if l == nil {
 			return agent.ErrNoConn
@@ -128,6 +131,7 @@ func (l *link) send(s *service, id identity.ServiceID, o *agent.Outgoing) error 
 			return err
 		}
 	}
+	s.recent.Store(sl)
 	return l.sendDirect(sl, o.Kind, o.Payload)
 }
 
@@ -246,7 +250,7 @@ func (l *link) routedIn(body []byte) error {
 	if hops < 255 {
 		hops++
 	}
-	if err := next.out.forward(next.routed, body, h.TTL-1, hops); err != nil {
+	if err := next.out.forward(next.routed, body, h.TTL-1, hops, n.cfg.Limits.RoutedWindow); err != nil {
 		n.count.forwardDropped.Add(1)
 		l.undelivered(&h, wire.ReportQueueFull)
 		return nil
@@ -268,6 +272,13 @@ func (l *link) arrived(h *wire.Routed, payload []byte) {
 	l.msg = conn.Message{Service: h.Service, Kind: h.Kind, FromService: h.From, From: h.Origin, Conn: l.id, Hops: h.Hops, Payload: payload}
 	if s.takes(&l.msg) {
 		return
+	}
+	if h.Kind >= conn.KindReserved {
+		l.undelivered(h, wire.ReportNoService) // the behaviour has no part for it
+		return
+	}
+	if sl := l.find(h.Service); sl != nil && sl.stage != nil {
+		sl.publish() // what came before on this connection stays before
 	}
 	if err := s.accept(&l.msg, l, true); err != nil {
 		code := wire.ReportQueueFull
@@ -302,7 +313,7 @@ func (n *Node) sendReport(r *wire.Report, via *link) {
 	if via.node != r.Target {
 		// A report may go back where the message came from: that is the way home.
 		action := n.cfg.Router.PathToNode(r.Target, 0)
-		if next = n.link(action.Conn()); next == nil {
+		if next = n.link(action.Conn()); next == nil || next.out.pending() > maxReports {
 			n.count.reportsLost.Add(1)
 			return
 		}
@@ -342,7 +353,14 @@ func (l *link) reportIn(body []byte) error {
 	case wire.ReportTooLarge:
 		failure = agent.ErrTooLarge
 	}
-	_ = s.putEvent(item{op: opReport, ev: agent.Report{ID: r.ID, Kind: r.Kind, To: r.Service, From: r.Reporter, Failure: failure}}) // a full queue counts it
+	report := agent.Report{ID: r.ID, Kind: r.Kind, To: r.Service, From: r.Reporter, Failure: failure}
+	if r.Kind >= conn.KindReserved {
+		for _, w := range s.watch {
+			s.guard(func() { w.PartReport(s.agent, report) })
+		}
+		return nil
+	}
+	_ = s.putEvent(item{op: opReport, ev: report}) // a full queue counts it
 	return nil
 }
 

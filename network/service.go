@@ -34,19 +34,24 @@ type service struct {
 	stop  context.CancelCauseFunc
 	fresh func() behavior.Behavior // makes another after a panic; nil: stays stopped
 	falls int                      // panics so far, across restarts
+	asked bool                     // begin was called; guarded by n.setup
 
 	box    mailbox
 	timers timers
 	ticker env.Timer // guarded by n.mu
+	still  bool      // no more ticks; guarded by n.mu
 
-	ticked atomic.Bool // a tick is queued
-	gone   atomic.Bool // the behaviour has panicked or ended: nothing is called any more
+	recent atomic.Pointer[slot] // where the last message to a connection went: the next is often for the same
+	ticked atomic.Bool          // a tick is queued
+	gone   atomic.Bool          // the behaviour has panicked or ended: nothing is called any more
 
 	// Owned by the worker.
 	msg     conn.Message
 	links   map[*link]conn.Info // OnConnect has returned and OnDisconnect has not been called
 	checked reflect.Type        // the last type of handler that was checked
+	begun   bool                // OnStart has returned, and no error
 
+	caller    chan struct{}          // of do, who waits for the callback that runs; owned by the worker
 	callbacks atomic.Uint64          // callbacks so far
 	running   atomic.Pointer[string] // the callback that runs; nil: none
 	watched   uint64                 // callbacks when the caretaker last looked; owned by it
@@ -135,21 +140,39 @@ func (s *service) complete() error {
 	if i.Window == 0 {
 		i.Window = max(defaultWindow, least)
 	}
-	if i.MaxQueue < 0 || i.Tick < 0 || i.Window < least {
-		return fmt.Errorf("network: service %d: Info has MaxQueue %d, Tick %v, Window %d; want none negative and a window of at least %d (Limits.Message + %d)",
-			s.id, i.MaxQueue, i.Tick, i.Window, least, overhead)
+	if i.MaxQueue < 0 || i.Tick < 0 || i.Window < least || i.Window > wire.MaxWindow {
+		return fmt.Errorf("network: service %d: Info has MaxQueue %d, Tick %v, Window %d; want none negative and a window from %d (Limits.Message + %d) to %d",
+			s.id, i.MaxQueue, i.Tick, i.Window, least, overhead, wire.MaxWindow)
 	}
 	return nil
 }
 
 // takes reports whether a part has taken the message. Any goroutine.
 func (s *service) takes(m *conn.Message) bool {
-	for _, p := range s.parts {
-		if !s.gone.Load() && p.Take(s.agent, m) {
-			return true
+	return len(s.parts) > 0 && s.taken(m)
+}
+
+func (s *service) taken(m *conn.Message) (yes bool) {
+	s.guard(func() {
+		for _, p := range s.parts {
+			if yes = p.Take(s.agent, m); yes {
+				return
+			}
 		}
+	})
+	return yes
+}
+
+// guard calls a part, on any goroutine, unless the behaviour is gone.
+func (s *service) guard(call func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(nameTake, v, debug.Stack())
+		}
+	}()
+	if !s.gone.Load() {
+		call()
 	}
-	return false
 }
 
 // deliver queues a chunk of messages. false: the behaviour has ended.
@@ -235,9 +258,13 @@ func (s *service) work() {
 // returns early after a panic.
 func (s *service) run(c *chunk, at int) (next int) {
 	defer func() {
-		s.running.Store(nil)
+		name := s.running.Swap(nil)
 		if v := recover(); v != nil {
-			s.panicked(v, debug.Stack())
+			if name == nil {
+				name = &nameDo
+			}
+			s.panicked(*name, v, debug.Stack())
+			s.answer()
 			next = at + 1
 		}
 	}()
@@ -271,14 +298,20 @@ var (
 	nameTick       = "OnTick"
 	nameDialError  = "OnDialError"
 	nameReport     = "OnReport"
-	nameFunc       = "Admit, OnStart, OnStop or Do"
+	nameAdmit      = "Admit"
+	nameStart      = "OnStart"
+	nameStop       = "OnStop"
+	nameDo         = "Do"
+	nameOpen       = "OnOpen"
+	nameClose      = "OnClose"
+	nameTake       = "Take"
 )
 
 // handle deals with an item that is not a message.
 func (s *service) handle(it *item) {
 	if it.op == opFunc {
-		s.running.Store(&nameFunc)
 		it.ev.(func())() // somebody waits for it, even if the behaviour is gone
+		s.answer()
 		return
 	}
 	if s.gone.Load() {
@@ -288,9 +321,9 @@ func (s *service) handle(it *item) {
 	case opEvent:
 		if s.hooks.event != nil {
 			s.running.Store(&nameEvent)
-			var from conn.Info
-			if it.link != nil {
-				from = s.links[it.link]
+			from, open := s.links[it.link]
+			if it.link != nil && !open {
+				return // told by an agent that has outlived its connection
 			}
 			s.hooks.event.OnEvent(s.agent, from, it.ev)
 		}
@@ -313,9 +346,6 @@ func (s *service) handle(it *item) {
 	case opReport:
 		s.running.Store(&nameReport)
 		r := it.ev.(agent.Report)
-		for _, w := range s.watch {
-			w.PartReport(s.agent, r)
-		}
 		if s.hooks.report != nil {
 			s.hooks.report.OnReport(s.agent, r)
 		}
@@ -324,6 +354,7 @@ func (s *service) handle(it *item) {
 
 // connected calls OnConnect and opens the slot.
 func (s *service) connected(l *link, sl *slot) {
+	sl.opens.Add(-1)
 	info := l.info
 	info.Service = conn.Service{ID: s.id, Name: s.info.Name, Version: sl.peerVersion()}
 	var h behavior.Handler
@@ -353,95 +384,5 @@ func (s *service) disconnected(l *link, cause error) {
 	if s.hooks.disconnect != nil {
 		s.running.Store(&nameDisconnect)
 		s.hooks.disconnect.OnDisconnect(s.agent, info, cause)
-	}
-}
-
-// do runs f on the behaviour's turn and waits for it, until ctx ends.
-func (s *service) do(ctx context.Context, f func()) error {
-	done := make(chan struct{})
-	ok := s.put(item{op: opFunc, ev: func() {
-		defer close(done) // even if f panics
-		if !s.gone.Load() {
-			f()
-		}
-	}})
-	if !ok {
-		return agent.ErrStopped
-	}
-	select {
-	case <-done:
-		if s.gone.Load() {
-			return agent.ErrStopped
-		}
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// start calls OnStart on the behaviour's turn.
-func (s *service) begin(ctx context.Context) error {
-	var err error
-	if derr := s.do(ctx, func() {
-		for _, w := range s.watch {
-			w.PartStart(s.agent)
-		}
-		if s.hooks.start != nil {
-			err = s.hooks.start.OnStart(s.agent)
-		}
-	}); derr != nil {
-		return fmt.Errorf("network: service %d (%s): OnStart: %w", s.id, s.info.Name, derr)
-	}
-	if err != nil {
-		return fmt.Errorf("network: service %d (%s): OnStart: %w", s.id, s.info.Name, err)
-	}
-	return nil
-}
-
-// farewell calls OnStop on the behaviour's turn.
-func (s *service) farewell(ctx context.Context) {
-	err := s.do(ctx, func() {
-		if s.hooks.stop != nil {
-			s.hooks.stop.OnStop(s.agent)
-		}
-		for _, w := range s.watch {
-			w.PartStop(s.agent)
-		}
-	})
-	if err != nil && !errors.Is(err, agent.ErrStopped) {
-		s.log.Warn("behaviour did not stop in time", "err", err)
-	}
-}
-
-// end lets the mailbox run empty, then closes it for good.
-func (s *service) end(ctx context.Context) {
-	s.timers.close()
-	if s.ticker != nil {
-		s.ticker.Stop()
-	}
-	_ = s.do(ctx, func() {}) // what was queued before has been dealt with
-	s.gone.Store(true)
-	s.box.close()
-	s.stop(agent.ErrStopped)
-}
-
-// tick queues OnTick of the behaviour and of its handlers, and starts the
-// timer anew.
-func (s *service) tick() {
-	if s.gone.Load() || s.ctx.Err() != nil {
-		return
-	}
-	if s.hooks.tick != nil && s.ticked.CompareAndSwap(false, true) {
-		s.put(item{op: opTick})
-	}
-	s.n.eachLink(func(l *link) {
-		if sl := l.find(s.id); sl != nil {
-			sl.tick(s)
-		}
-	})
-	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
-	if !s.n.stopping {
-		s.ticker = s.n.env.AfterFunc(s.info.Tick, s.tick)
 	}
 }

@@ -44,12 +44,15 @@ type slot struct {
 	held    []*chunk // messages that came while opening
 	heldEv  []linkEvent
 
+	replaced atomic.Bool  // another slot has taken its place
 	unread   atomic.Int64 // bytes of the window in queues of this node
 	consumed atomic.Int64 // bytes not yet granted anew
 
 	timers timers
-	ticked atomic.Bool // a tick is queued
-	told   bool        // the behaviour has been told of the slot; owned by the link's turn
+	ticked atomic.Bool   // a tick is queued
+	told   bool          // the behaviour has been told of the slot; owned by the link's turn
+	opens  *atomic.Int32 // OnConnect calls that wait, also of slots before this one
+	mute   atomic.Bool   // there is no handler: OnConnect has returned none, or the slot has ended
 }
 
 type slotState uint8
@@ -122,33 +125,70 @@ func (s *slot) receive(kind conn.Kind, payload []byte) {
 	switch s.state {
 	case toHandler:
 		l.msg = conn.Message{Service: s.id, Kind: kind, FromService: s.id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
-		l.current = s
+		if l.current.Load() != s {
+			l.current.Store(s)
+		}
 		s.handler.OnMessage(s.agent, &l.msg)
-		l.current = nil
 		s.inline += len(payload) + overhead
 		s.touch()
 	case opening:
-		m := conn.Message{Kind: kind, FromService: s.id, Hops: 1, Payload: payload}
-		s.unread.Add(int64(len(payload) + overhead))
-		last := len(s.held) - 1
-		if last < 0 || s.held[last].full() {
-			s.held = append(s.held, newChunk(s))
-			last++
-		}
-		s.held[last].add(&m, l, false)
-		s.held[last].cost += len(payload) + overhead
+		s.hold(kind, s.id, payload, true)
 	default:
 		s.queue(kind, s.id, payload)
+	}
+}
+
+// hold keeps a message until OnConnect has said whether there is a handler:
+// messages for the behaviour too, so that none overtakes another. Under the turn.
+func (s *slot) hold(kind conn.Kind, from identity.ServiceID, payload []byte, direct bool) {
+	m := conn.Message{Kind: kind, FromService: from, Hops: 1, Payload: payload}
+	last := len(s.held) - 1
+	if last < 0 || s.held[last].full() {
+		s.held = append(s.held, newChunk(s))
+		last++
+	}
+	c := s.held[last]
+	c.add(&m, s.link, false)
+	c.items[len(c.items)-1].direct = direct
+	c.cost += len(payload) + overhead
+	s.unread.Add(int64(len(payload) + overhead))
+}
+
+// release deals with the messages that were held as if they came in now. Under
+// the turn.
+func (s *slot) release() {
+	held := s.held
+	s.held = nil
+	for _, c := range held {
+		for i := range c.items {
+			it := &c.items[i]
+			if payload := c.buf[it.off : it.off+it.len]; it.direct {
+				s.receive(it.kind, payload)
+			} else {
+				s.queue(it.kind, it.from, payload)
+			}
+		}
+		s.unread.Add(int64(-c.cost)) // they have been counted once more
+		c.free()
 	}
 }
 
 // queue stages a message for the behaviour, unless one of its parts takes it.
 // Under the turn.
 func (s *slot) queue(kind conn.Kind, from identity.ServiceID, payload []byte) {
+	if s.state == opening {
+		s.hold(kind, from, payload, false)
+		return
+	}
 	l := s.link
 	l.msg = conn.Message{Service: s.id, Kind: kind, FromService: from, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
 	s.touch()
 	if s.svc.takes(&l.msg) {
+		s.inline += len(payload) + overhead
+		return
+	}
+	if kind >= conn.KindReserved {
+		l.n.count.unknownService.Add(1) // the behaviour has no part for it
 		s.inline += len(payload) + overhead
 		return
 	}

@@ -292,7 +292,7 @@ func relay(b *testing.B, transport string, relays int) {
 	wait := func(least int64) {
 		for waited := 0; last.count.Load() < least; waited++ {
 			time.Sleep(20 * time.Microsecond)
-			if waited > 20000 {
+			if waited > 3000 {
 				for _, n := range nodes {
 					b.Log(n.State().Counters)
 				}

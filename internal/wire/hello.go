@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
@@ -15,7 +14,8 @@ const magic = "plexus\r\n"
 const (
 	MaxHello    = 64 << 10 // bytes of the body
 	MaxServices = 1024
-	MaxName     = 64 // bytes of the names of networks and services
+	MaxName     = 64       // bytes of the names of networks and services
+	MaxWindow   = 16 << 20 // bytes of a window; larger claims are cut down, since they are paid for by the sender
 )
 
 // A Service is a service as it stands in a hello.
@@ -143,7 +143,7 @@ func (h *Hello) field(tag byte, v []byte) error {
 	case fieldInstance:
 		h.Instance = binary.BigEndian.Uint64(v)
 	case fieldLimits:
-		h.MaxMessage, h.RoutedWindow = binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])
+		h.MaxMessage, h.RoutedWindow = binary.BigEndian.Uint32(v), min(binary.BigEndian.Uint32(v[4:]), MaxWindow)
 	case fieldServices:
 		services, err := ParseServices(v)
 		h.Services = services
@@ -161,7 +161,7 @@ func ParseServices(b []byte) ([]Service, error) {
 		if len(b) < fixed || int(b[11]) > len(b)-fixed || b[11] > MaxName {
 			return nil, malformed("service table ends within an entry, or a name has more than %d bytes", MaxName)
 		}
-		s := Service{Window: min(binary.BigEndian.Uint32(b[6:]), math.MaxInt32), Private: b[10]&1 != 0}
+		s := Service{Window: min(binary.BigEndian.Uint32(b[6:]), MaxWindow), Private: b[10]&1 != 0}
 		s.ID, s.Version = identity.ServiceID(binary.BigEndian.Uint16(b)), binary.BigEndian.Uint32(b[2:])
 		s.Name = printable(b[fixed : fixed+int(b[11])])
 		if s.ID == 0 || seen[s.ID] || len(services) == MaxServices {
