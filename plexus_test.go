@@ -77,7 +77,6 @@ func TestBatteries(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			dump(t, nodes)
 			t.Fatalf("known %v, called %v (%v), replicated %v", known, called, failure, replicated)
 		}
 	}

@@ -195,6 +195,13 @@ func TestSendWaitAtOnce(t *testing.T) {
 	if err := rec.Behavior().SendWait(t.Context(), router.ToConn(1), 7, nil); err != nil {
 		t.Errorf("with room: got %v, want nil", err)
 	}
+	o := agent.Outgoing{To: router.ToConn(1), Kind: 7, ID: 5, Report: true}
+	if err := rec.Behavior().SendMessageWait(t.Context(), o); err != nil {
+		t.Errorf("with options: got %v, want nil", err)
+	}
+	if calls := rec.TakeCalls(); len(calls) != 2 || !calls[1].Message.Report || calls[1].Message.ID != 5 {
+		t.Errorf("sent %v, want the second message with its options", calls)
+	}
 	if err := rec.Behavior().SendWait(t.Context(), router.ToConn(2), 7, nil); err != agent.ErrNoConn {
 		t.Errorf("no connection: got %v, want ErrNoConn at once", err)
 	}

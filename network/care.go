@@ -159,7 +159,7 @@ const aliveTime = 2 * time.Second
 // authorize lets a link be written to.
 func (n *Node) authorize(l *link) {
 	if l.readOnly.CompareAndSwap(true, false) {
-		n.learn(l)
+		n.learn(l, l.peerTable())
 	}
 }
 

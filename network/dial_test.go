@@ -181,6 +181,7 @@ func TestAddReconnects(t *testing.T) {
 		nb.run("mem://b")
 		get(t, pa.connected, "the connection when the peer appears")
 		for round := range 3 {
+			synctest.Wait() // the other end has it too
 			switch round {
 			case 0:
 				b.net.Cut(na.Self(), nb.Self())

@@ -127,7 +127,7 @@ func (n *Node) readHello(in *frameReader) (*wire.Hello, error) {
 // admit asks the limits, then the behaviours in the order of their
 // registration. The first refusal wins.
 func (n *Node) admit(ctx context.Context, c conn.Conn, dir conn.Direction, h *wire.Hello) (readOnly bool, err error) {
-	if err := n.room(); err != nil {
+	if err := n.room(c.Node()); err != nil {
 		return false, err
 	}
 	p := conn.Peer{Node: c.Node(), Direction: dir, Remote: c.RemoteAddr()}
@@ -158,14 +158,15 @@ func (n *Node) admit(ctx context.Context, c conn.Conn, dir conn.Direction, h *wi
 	return readOnly, nil
 }
 
-// room checks the limit of connections.
-func (n *Node) room() error {
+// room checks the limit of connections. One to a node that has one already
+// would take its place.
+func (n *Node) room(node identity.NodeID) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case n.stopping:
 		return &conn.CloseError{Code: conn.CodeShutdown}
-	case len(n.byNode) >= n.cfg.Limits.Conns:
+	case len(n.byNode) >= n.cfg.Limits.Conns && n.byNode[node] == nil:
 		n.count.limited.Add(1)
 		return &conn.CloseError{Code: conn.CodeLimit, Reason: fmt.Sprintf("the node has %d connections (Limits.Conns)", n.cfg.Limits.Conns)}
 	}
@@ -236,9 +237,7 @@ func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hell
 			continue
 		}
 		l.dialled, l.rest = by, slices.Clone(in.buf[in.r:in.w])
-		if !readOnly {
-			n.learn(l)
-		}
+		n.learn(l, h.Services)
 		l.turn.Lock()
 		l.setPeerServices(h.Services)
 		l.turn.Unlock()
@@ -292,11 +291,7 @@ func (n *Node) forget(l *link) {
 
 // removed ends a link for the table and for those who wait to open another.
 func (n *Node) removed(l *link) {
-	n.routing.Lock()
-	if n.learner != nil {
-		n.learner.RemoveLink(l.id)
-	}
-	n.routing.Unlock()
+	n.unlearn(l)
 	n.mu.Lock()
 	if n.byNode[l.node] == l {
 		delete(n.byNode, l.node)
@@ -313,7 +308,7 @@ func (n *Node) removed(l *link) {
 }
 
 // learn tells the table of a link, or of what has changed.
-func (n *Node) learn(l *link) {
+func (n *Node) learn(l *link, services []wire.Service) {
 	if n.learner == nil {
 		return
 	}
@@ -323,12 +318,36 @@ func (n *Node) learn(l *link) {
 		return
 	}
 	rl := router.Link{Conn: l.id, Node: l.node, RTT: l.rtt()}
-	for _, s := range *l.slots.Load() {
-		if s.peer.ID != 0 && !s.peer.Private {
-			rl.Services = append(rl.Services, s.id)
+	for _, s := range services {
+		if !s.Private {
+			rl.Services = append(rl.Services, s.ID)
 		}
 	}
 	n.learner.AddLink(rl)
+}
+
+// unlearn takes a link out of the table, as soon as it takes no more messages.
+func (n *Node) unlearn(l *link) {
+	if n.learner == nil {
+		return
+	}
+	n.routing.Lock()
+	defer n.routing.Unlock()
+	if !l.unlearned {
+		l.unlearned = true
+		n.learner.RemoveLink(l.id)
+	}
+}
+
+// peerTable returns what the other end serves.
+func (l *link) peerTable() []wire.Service {
+	var out []wire.Service
+	for _, s := range *l.slots.Load() {
+		if s.peer.ID != 0 {
+			out = append(out, s.peer)
+		}
+	}
+	return out
 }
 
 // A frameReader reads the frames of the handshake, and keeps what follows them.

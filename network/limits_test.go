@@ -153,7 +153,7 @@ func TestLimitMessage(t *testing.T) {
 			}
 		}
 		// A remote that does not keep the limit is closed, before the behaviour sees it.
-		routed := wire.Routed{Rule: router.RuleNode, TTL: 3, Hops: 1, Service: service, Target: nb.Self()}
+		routed := wire.Routed{Rule: router.RuleNode, TTL: 3, Hops: 2, Service: service, Origin: key(t, 9).ID(), Target: nb.Self()}
 		for i, frame := range [][]byte{
 			directFrame(service, 1, string(make([]byte, 1001))),
 			append(wire.AppendPeer(nil, &wire.Peer{Service: service}, 1001), make([]byte, 1001)...),
@@ -162,7 +162,6 @@ func TestLimitMessage(t *testing.T) {
 			wire.AppendPrefix(nil, 250, 1<<20),
 		} {
 			r := b.opened(byte(30+i), nb)
-			copy(frame[24:], r.key.ID().String()) // never mind what it is: it is too long
 			r.send(frame)
 			ce := r.goodbye()
 			wantCode(t, ce, conn.CodeProtocol)

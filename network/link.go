@@ -48,11 +48,12 @@ type link struct {
 	turn sync.Mutex // the turn; guards what follows
 	msg  conn.Message
 
-	last     *slot   // the slot of the last frame: the next is often for the same
-	dirty    []*slot // slots that the batch has used
-	refused  int     // refusals that were answered
-	goodbyes int     // received
-	done     bool    // finish has run
+	last      *slot   // the slot of the last frame: the next is often for the same
+	dirty     []*slot // slots that the batch has used
+	refused   int     // refusals that were answered
+	goodbyes  int     // received
+	unlearned bool    // the table has been told of the end; guarded by n.routing
+	done      bool    // finish has run
 
 	current atomic.Pointer[slot]   // whose callback runs, or ran last in this batch; stored under the turn
 	hook    atomic.Pointer[string] // which callback; nil: OnMessage
@@ -292,6 +293,7 @@ func (l *link) close(cause error) {
 	if !l.closing.CompareAndSwap(nil, &cause) {
 		return
 	}
+	l.n.unlearn(l) // first, so that what is still to be forwarded goes another way
 	l.out.goodbye(conn.AsCloseError(cause))
 	l.events.mu.Lock()
 	defer l.events.mu.Unlock()

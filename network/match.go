@@ -14,7 +14,7 @@ import (
 // peerServices takes in what the other end serves now. Under the turn.
 func (l *link) peerServices(services []wire.Service) {
 	l.setPeerServices(services)
-	l.n.learn(l)
+	l.n.learn(l, l.peerTable())
 }
 
 func (l *link) setPeerServices(services []wire.Service) {

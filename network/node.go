@@ -63,6 +63,7 @@ type Node struct {
 	pending   map[identity.NodeID]chan struct{} // handshakes that have chosen to be ready; closed when they end
 	perHost   map[string]int
 	listeners []conn.Listener
+	opening   []*handshake // the oldest first
 	dials     map[identity.NodeID]*dial
 	wanted    map[identity.NodeID]*want
 	pings     map[uint64]ping

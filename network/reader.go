@@ -168,6 +168,9 @@ func (l *link) direct(body []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(payload) > l.n.cfg.Limits.Message {
+		return l.tooLarge(payload)
+	}
 	s := l.last
 	if s == nil || s.id != id {
 		if s = l.find(id); s != nil {
@@ -183,6 +186,10 @@ func (l *link) direct(body []byte) error {
 	}
 	s.receive(kind, payload)
 	return nil
+}
+
+func (l *link) tooLarge(payload []byte) error {
+	return fmt.Errorf("message of %d bytes, the limit is %d (Limits.Message)", len(payload), l.n.cfg.Limits.Message)
 }
 
 // refuse answers a message for a service that is not here, a few times per
@@ -281,6 +288,9 @@ func (l *link) peerMessageIn(body []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(payload) > l.n.cfg.Limits.Message {
+		return l.tooLarge(payload)
+	}
 	l.received.Add(1)
 	s := l.find(h.Service)
 	if s == nil || s.svc == nil || h.Kind >= conn.KindReserved && len(s.svc.parts) == 0 {
@@ -329,7 +339,7 @@ func (l *link) datagramArrived(b []byte) {
 	l.batches.Add(1)
 	id, kind, payload, err := wire.Direct(b)
 	s := l.find(id)
-	if err != nil || s == nil || s.svc == nil || l.done {
+	if err != nil || s == nil || s.svc == nil || l.done || len(payload) > l.n.cfg.Limits.Message {
 		l.n.count.datagramsDropped.Add(1)
 		return
 	}

@@ -211,6 +211,9 @@ func (l *link) routedIn(body []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(payload) > l.n.cfg.Limits.Message {
+		return l.tooLarge(payload)
+	}
 	l.routed.inline += len(body) + overhead
 	l.routed.touch()
 	l.received.Add(1)

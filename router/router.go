@@ -184,8 +184,8 @@ type Link struct {
 
 // A Learner is a [Table] that wants to be told of connections. The node calls
 // its methods one at a time: AddLink before the first message of a connection,
-// and again whenever services or round-trip time change; RemoveLink after its
-// last. A table keeps no reference to l.Services: it copies.
+// and again whenever services or round-trip time change; RemoveLink when it takes
+// no more. A table keeps no reference to l.Services: it copies.
 type Learner interface {
 	AddLink(l Link)
 	RemoveLink(id identity.ConnID)

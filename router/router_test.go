@@ -129,10 +129,10 @@ func TestPathToAllocatesNothing(t *testing.T) {
 	}
 }
 
-// chain knows one neighbour on either side.
+// chain sends everything out on one link.
 type chain struct {
-	self, next identity.NodeID
-	link       identity.ConnID
+	self identity.NodeID
+	link identity.ConnID
 }
 
 func (c chain) PathToNode(dest identity.NodeID, in identity.ConnID) router.Action {
@@ -153,7 +153,7 @@ func (c chain) PathToService(identity.ServiceID, identity.ConnID) router.Action 
 
 func ExamplePathTo() {
 	a, b := identity.NodeID{1}, identity.NodeID{2}
-	var table router.Table = chain{self: a, next: b, link: 1}
+	var table router.Table = chain{self: a, link: 1}
 
 	fmt.Println(router.PathTo(table, router.ToNode(b), 0))
 	fmt.Println(router.PathTo(table, router.ToNode(b), 1))

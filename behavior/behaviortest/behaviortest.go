@@ -32,7 +32,8 @@
 // plays is drawn from a fixed seed. It plays several times, at different times of
 // the bubble's clock but the same time of the agent's, and compares every
 // operation. After a callback its message is overwritten, and what is sent later is
-// searched for that.
+// searched for that. Parts are also called on several goroutines at once: run tests
+// with -race to see what that breaks.
 //
 // Hostile messages are random bytes, well-formed msgpack and JSON of unexpected
 // types, and mutations of what the behaviour itself sends: its own protocol. A

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,7 +153,7 @@ func (h *goodHandler) OnEvent(a *agent.Handler, _ conn.Info, ev any) {
 func (h *goodHandler) OnClose(a *agent.Handler, _ error) { _ = a.Tell(note{"closed"}) }
 
 // quota is a part that takes kinds from 200 to 250 and counts connections.
-type quota struct{ ended int }
+type quota struct{ ended atomic.Int64 }
 
 func (q *quota) Take(a *agent.Behavior, m *conn.Message) bool {
 	if m.Kind < 200 || m.Kind > 250 {
@@ -164,7 +165,7 @@ func (q *quota) Take(a *agent.Behavior, m *conn.Message) bool {
 func (q *quota) Parts() []behavior.Part                           { return []behavior.Part{q} }
 func (q *quota) PartStart(a *agent.Behavior)                      { _ = a.Send(router.ToService(70), 201, nil) }
 func (q *quota) PartStop(a *agent.Behavior)                       { a.Broadcast(202, nil) }
-func (q *quota) PartDisconnect(*agent.Behavior, conn.Info, error) { q.ended++ }
+func (q *quota) PartDisconnect(*agent.Behavior, conn.Info, error) { q.ended.Add(1) }
 func (q *quota) PartReport(a *agent.Behavior, _ agent.Report) {
 	_ = a.Send(router.ToService(70), 203, nil)
 }

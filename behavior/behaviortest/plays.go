@@ -148,8 +148,7 @@ func (d *driver) step(r *rand.Rand) {
 		peer := identity.PeerAddress{ID: agenttest.Node(names[r.IntN(len(names))]), Addresses: []identity.Address{{Scheme: "mem", Host: "x"}}}
 		d.dialError(conn.Dial{Peer: peer}, cause(r))
 	case 6:
-		kind, _ := d.corpus.message(r)
-		d.report(agent.Report{ID: uint64(r.IntN(100)), Kind: kind, To: 70, From: agenttest.Node("erin"), Failure: failures[r.IntN(len(failures))]})
+		d.report(d.drawReport(r))
 	default:
 		d.message(d.draw(r))
 	}
@@ -157,6 +156,15 @@ func (d *driver) step(r *rand.Rand) {
 
 // failures are those of reports.
 var failures = []error{agent.ErrNoRoute, agent.ErrNoService, agent.ErrQueueFull, agent.ErrTooLarge}
+
+// drawReport makes a report on a message, mostly one that was never sent.
+func (d *driver) drawReport(r *rand.Rand) agent.Report {
+	kind, _ := d.corpus.message(r)
+	if r.IntN(2) == 0 {
+		kind = conn.KindReserved + conn.Kind(r.IntN(8))
+	}
+	return agent.Report{ID: uint64(r.IntN(100)), Kind: kind, To: 70, From: agenttest.Node("erin"), Failure: failures[r.IntN(len(failures))]}
+}
 
 // open connects a node that has no connection, or sometimes one that has.
 func (d *driver) open(r *rand.Rand) {
@@ -272,8 +280,8 @@ func refuse(found *findings, s subject, name string, n int, atStart, later func(
 	d.stop()
 }
 
-// together calls Take of the parts on several goroutines beside the behaviour's
-// turn, for the race detector to watch.
+// together calls the parts on several goroutines beside the behaviour's turn, for
+// the race detector to watch.
 func together(found *findings, s subject) {
 	d := newDriver(found, "messages to parts at the same time", s)
 	if d == nil {
@@ -287,25 +295,15 @@ func together(found *findings, s subject) {
 	r := rand.New(rand.NewPCG(9, 9))
 	d.open(r)
 	var all sync.WaitGroup
-	for seed := range uint64(4) {
-		var messages []conn.Message
-		for range 100 {
-			m, _ := d.draw(rand.New(rand.NewPCG(seed, r.Uint64())))
-			messages = append(messages, m)
+	for range 4 {
+		messages, reports := make([]conn.Message, 100), make([]agent.Report, 100)
+		for i := range messages {
+			messages[i], _ = d.draw(r)
+			reports[i] = d.drawReport(r)
 		}
 		all.Go(func() {
-			for i := range messages {
-				p, stack := d.inCallback(func() {
-					for _, part := range d.parts {
-						if part.Take(d.rec.Behavior(), &messages[i]) {
-							return
-						}
-					}
-				})
-				if p != nil {
-					found.add(rulePanic, "Take panicked (%s): %s", d.play, panicked(p, stack))
-					return
-				}
+			if p, stack := d.inCallback(func() { d.toParts(messages, reports) }); p != nil {
+				found.add(rulePanic, "a part panicked (%s): %s", d.play, panicked(p, stack))
 			}
 		})
 	}
@@ -317,6 +315,26 @@ func together(found *findings, s subject) {
 	d.loose = false
 	synctest.Wait()
 	d.stop()
+}
+
+// toParts gives the parts messages, and reports and lost connections between them.
+func (d *driver) toParts(messages []conn.Message, reports []agent.Report) {
+	a := d.rec.Behavior()
+	for i := range messages {
+		for _, p := range d.parts {
+			if p.Take(a, &messages[i]) {
+				break
+			}
+		}
+		for _, w := range d.watch {
+			if reports[i].Kind >= conn.KindReserved {
+				w.PartReport(a, reports[i])
+			}
+			if i%10 == 0 {
+				w.PartDisconnect(a, conn.Info{ID: identity.ConnID(1000 + i), Node: agenttest.Node("frank")}, io.EOF)
+			}
+		}
+	}
 }
 
 // The sizes of the play of many connections, and how many bytes of each may stay.

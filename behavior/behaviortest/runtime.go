@@ -87,10 +87,10 @@ func (d *driver) disconnect(l *link, cause error) {
 	d.settle()
 }
 
-// disconnected is OnDisconnect.
+// disconnected is OnDisconnect, and PartDisconnect, which is not on the turn.
 func (d *driver) disconnected(info conn.Info, cause error) {
 	for _, w := range d.watch {
-		d.call("PartDisconnect", true, func() { w.PartDisconnect(d.rec.Behavior(), info, cause) })
+		d.call("PartDisconnect", false, func() { w.PartDisconnect(d.rec.Behavior(), info, cause) })
 	}
 	if d.hooks.disconnect != nil {
 		d.call("OnDisconnect", true, func() { d.hooks.disconnect.OnDisconnect(d.rec.Behavior(), info, cause) })
@@ -147,15 +147,18 @@ func (d *driver) dialError(dial conn.Dial, err error) {
 	}
 }
 
-// report is OnReport.
+// report is PartReport for a message of a reserved kind, else OnReport.
 func (d *driver) report(r agent.Report) {
-	for _, w := range d.watch {
-		d.call("PartReport", true, func() { w.PartReport(d.rec.Behavior(), r) })
+	defer d.settle()
+	if r.Kind >= conn.KindReserved {
+		for _, w := range d.watch {
+			d.call("PartReport", false, func() { w.PartReport(d.rec.Behavior(), r) })
+		}
+		return
 	}
 	if d.hooks.report != nil {
 		d.call("OnReport", true, func() { d.hooks.report.OnReport(d.rec.Behavior(), r) })
 	}
-	d.settle()
 }
 
 // stop is OnStop, after which connections still close.
