@@ -129,14 +129,11 @@ type Backend interface {
 	Stats(id identity.ConnID) (conn.Stats, bool)
 }
 
-// A Clock tells the time of a node.
-type Clock interface{ Now() time.Time }
-
 // An Env is what an agent is made of. Backends fill it in.
 type Env struct {
 	Self    identity.NodeID
 	Service identity.ServiceID
-	Clock   Clock
+	Clock   interface{ Now() time.Time }
 	Source  rand.Source     // safe for concurrent use
 	Log     *slog.Logger    // never nil
 	Context context.Context // ends when the behaviour stops, or the connection closes

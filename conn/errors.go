@@ -41,12 +41,11 @@ const (
 	CodeSelf             // a node dialled itself
 	CodeTimeout          // nothing came for too long, or nothing could be written
 	CodePanic            // a handler panicked
-	CodeInternal         // the node failed
 	CodeUnreachable      // the transport failed
 )
 
 var codeText = [...]string{"no reason given", "shutting down", "closed", "replaced by another connection", "rejected", "limit reached",
-	"protocol violated", "no protocol version in common", "different network", "dialled itself", "timed out", "handler panicked", "internal error", "unreachable"}
+	"protocol violated", "no protocol version in common", "different network", "dialled itself", "timed out", "handler panicked", "unreachable"}
 
 // String says what the code means.
 func (c Code) String() string {

@@ -2,9 +2,7 @@ package identity
 
 import (
 	"crypto/sha256"
-	"fmt"
 	"math/bits"
-	"strconv"
 )
 
 // KeyBits is the width of the key space.
@@ -16,15 +14,6 @@ type Key [KeyBits / 8]byte
 // KeyOf returns the place of data in the key space: its SHA-256. Use it to
 // place names, files and other things; nodes stand at [NodeID.Key].
 func KeyOf(data []byte) Key { return sha256.Sum256(data) }
-
-// ParseKey reads the text form that [Key.String] writes.
-func ParseKey(s string) (Key, error) {
-	var k Key
-	if err := decodeText(k[:], s); err != nil {
-		return Key{}, fmt.Errorf("identity: key %s: %w", strconv.Quote(shorten(s)), err)
-	}
-	return k, nil
-}
 
 // String returns the text form: 52 characters of lower-case base32.
 func (k Key) String() string { return encoding.EncodeToString(k[:]) }

@@ -109,7 +109,7 @@ func (b *handlerBackend) Do(op agent.Op) error {
 		return s.timers.set(op.ID, func() env.Timer {
 			return l.n.env.AfterFunc(op.Delay, func() {
 				if s.timers.fired(op.ID) {
-					_ = l.post(linkEvent{slot: s, from: info, ev: op.Event}) // a link that has ended needs no timer
+					_ = l.post(linkEvent{slot: s, from: info, ev: op.Event, op: evTimer}) // a link that has ended needs no timer
 				}
 			})
 		})

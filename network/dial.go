@@ -284,7 +284,7 @@ func (n *Node) Add(peer identity.PeerAddress) error {
 	n.mu.Lock()
 	if n.stopping {
 		n.mu.Unlock()
-		return ErrStopped
+		return agent.ErrStopped
 	}
 	w := n.wanted[peer.ID]
 	if w == nil {

@@ -14,7 +14,6 @@ import (
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
-	"github.com/plexus-net/plexus/network"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -54,7 +53,7 @@ func TestG12Shutdown(t *testing.T) {
 		if d := time.Since(start); d > time.Second {
 			t.Errorf("the shutdown took %v", d)
 		}
-		if err := get(t, na.done, "the end of Run"); !errors.Is(err, network.ErrStopped) {
+		if err := get(t, na.done, "the end of Run"); !errors.Is(err, agent.ErrStopped) {
 			t.Errorf("Run: %v", err)
 		}
 		na.done <- nil
@@ -78,8 +77,8 @@ func afterEnd(t *testing.T, na, nb *host, p *probe) {
 	for what, err := range map[string]error{
 		"Register": na.Register(99, newProbe()), "Unregister": na.Unregister(service), "Listen": listen, "Add": na.Add(nb.peer()),
 	} {
-		if !errors.Is(err, network.ErrStopped) {
-			t.Errorf("%s after the end: %v, want network.ErrStopped", what, err)
+		if !errors.Is(err, agent.ErrStopped) {
+			t.Errorf("%s after the end: %v, want agent.ErrStopped", what, err)
 		}
 	}
 	for what, err := range map[string]error{
@@ -142,7 +141,7 @@ func TestG12CloseFromCallback(t *testing.T) {
 					synctest.Wait()
 					_ = pa.a.Close(c.ID, nil)
 				}
-				if err := get(t, nb.done, "the end of Run"); !errors.Is(err, network.ErrStopped) {
+				if err := get(t, nb.done, "the end of Run"); !errors.Is(err, agent.ErrStopped) {
 					t.Errorf("Run: %v", err)
 				}
 				nb.done <- nil
@@ -229,7 +228,7 @@ func TestG12CloseBeforeRun(t *testing.T) {
 		if err := h.Run(t.Context()); err == nil {
 			t.Error("Run after Close worked")
 		}
-		if err := h.Register(72, newProbe()); !errors.Is(err, network.ErrStopped) {
+		if err := h.Register(72, newProbe()); !errors.Is(err, agent.ErrStopped) {
 			t.Errorf("Register after Close: %v", err)
 		}
 	})

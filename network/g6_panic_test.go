@@ -312,7 +312,7 @@ func TestG6PanicInStartAndStop(t *testing.T) {
 			t.Errorf("the function of a registration that failed was called %d times", calls)
 		}
 		h.close()
-		if err := get(t, h.done, "the end of Run"); !errors.Is(err, network.ErrStopped) {
+		if err := get(t, h.done, "the end of Run"); !errors.Is(err, agent.ErrStopped) {
 			t.Errorf("Run: %v", err)
 		}
 		if lines := log.having("boom in stop"); len(lines) != 1 {

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
@@ -156,7 +155,11 @@ func TestAfterGoodbye(t *testing.T) {
 			t.Errorf("the cause is %q", err)
 		}
 		if m := get(t, p.received, "what came before"); m.text != "before" || len(p.received) != 0 || h.count("protocol_errors") != 0 {
-			t.Errorf("received %q and %d more", m.text, len(p.received))
+			t.Errorf("received %q and %d more, %d protocol errors", m.text, len(p.received), h.count("protocol_errors"))
+			for len(p.received) > 0 {
+				m := <-p.received
+				t.Error(m.text, m.Conn)
+			}
 		}
 	})
 }
@@ -241,14 +244,14 @@ func TestFramesInPieces(t *testing.T) {
 // Random bytes on an open connection: never a panic, and never harm to others.
 func TestRandomFrames(t *testing.T) {
 	b := newBench(t)
-	p := newProbe()
-	p.onMessage = func(*agent.Behavior, *conn.Message) {}
-	h := b.with(1, p)
+	q := &quiet{}
+	h := b.host(1)
+	register(t, h, service, q)
+	h.run("mem://a")
 	honest := b.opened(99, h)
 	for seed := range uint64(150) {
 		dice := rand.New(rand.NewPCG(seed, 5))
-		r := b.opened(2, h)
-		<-p.connected
+		r := b.opened(byte(2+seed%90), h)
 		for range 50 {
 			frame := wire.AppendPrefix(nil, wire.Type(dice.IntN(16)), dice.IntN(120))
 			_, n := wire.Prefix(frame)
@@ -260,15 +263,14 @@ func TestRandomFrames(t *testing.T) {
 			}
 		}
 		r.c.Close(nil)
-		<-p.lost
-		for len(p.connected) > 0 { // services that came and went
-			<-p.connected
-			<-p.lost
-		}
 	}
 	honest.alive()
+	h.close()
 	if n := h.count("panics"); n != 0 {
 		t.Errorf("%d panics", n)
+	}
+	if in, out := q.connects.Load(), q.disconnects.Load(); in != out || in < 151 {
+		t.Errorf("%d OnConnect and %d OnDisconnect", in, out)
 	}
 }
 

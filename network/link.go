@@ -91,6 +91,7 @@ type linkOp uint8
 const (
 	evEvent  linkOp = iota // ev for the handler
 	evOpened               // OnConnect returned ev.(behavior.Handler), which may be nil
+	evTimer                // ev for the handler, from a timer of its own: always taken in
 	evTick                 // the interval has passed
 	evFunc                 // ev.(func()) under the turn
 )
@@ -268,7 +269,7 @@ func (l *link) recoverPanic() {
 		s.hooks = handlerHooks{}
 		s.handler = behavior.HandlerFunc(func(*agent.Handler, *conn.Message) {})
 	} else {
-		cause = &conn.CloseError{Code: conn.CodeInternal, Reason: "internal error"}
+		cause.Reason = "internal error"
 	}
 	l.log.Error("handler panicked; its connection is closed", attrs...)
 	l.settle()

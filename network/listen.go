@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 )
@@ -33,7 +34,7 @@ func (n *Node) Listen(ctx context.Context, address string) (identity.Address, er
 	stopping := n.stopping
 	n.mu.Unlock()
 	if stopping {
-		return identity.Address{}, ErrStopped
+		return identity.Address{}, agent.ErrStopped
 	}
 	l, err := t.Listen(ctx, n.local, addr)
 	if err != nil {
@@ -43,7 +44,7 @@ func (n *Node) Listen(ctx context.Context, address string) (identity.Address, er
 	defer n.mu.Unlock()
 	if n.stopping {
 		l.Close()
-		return identity.Address{}, ErrStopped
+		return identity.Address{}, agent.ErrStopped
 	}
 	n.listeners = append(n.listeners, l)
 	n.running.Add(1)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
@@ -17,10 +18,6 @@ import (
 	"github.com/plexus-net/plexus/internal/wire"
 	"github.com/plexus-net/plexus/router"
 )
-
-// ErrStopped is the error of using a node that has stopped, and the result of
-// Run after Close.
-var ErrStopped = errors.New("network: node stopped")
 
 // A PanicError is the result of Run when a behaviour panicked and the
 // configuration says to stop then.
@@ -167,7 +164,7 @@ func (n *Node) register(id identity.ServiceID, b behavior.Behavior, fresh func()
 	old := n.table.Load()
 	switch {
 	case stopping:
-		return ErrStopped
+		return agent.ErrStopped
 	case old.byID[id] != nil:
 		return fmt.Errorf("network: service %d is taken by %s; choose another ID", id, old.byID[id].info.Name)
 	case wire.ServicesSize(append(n.announced(), s.announce())) > maxServiceBytes || len(old.order) >= wire.MaxServices:
@@ -213,7 +210,7 @@ func (n *Node) Unregister(id identity.ServiceID) error {
 	stopping := n.stopping
 	n.mu.Unlock()
 	if stopping {
-		return ErrStopped
+		return agent.ErrStopped
 	}
 	ctx, cancel := n.deadline(n.cfg.Limits.ShutdownTime)
 	defer cancel()
@@ -310,7 +307,7 @@ func (n *Node) startTick(s *service) {
 }
 
 // Run starts the behaviours in the order of their registration, then runs the
-// node until ctx ends, Close is called, or a behaviour panics and the
+// node until ctx ends, Close is called (agent.ErrStopped), or a behaviour panics and the
 // configuration says to stop then; and returns the cause. Before it returns it
 // stops the node, within Limits.ShutdownTime: no more connections, OnStop of
 // every behaviour, what they sent leaves, connections close, OnDisconnect,
@@ -362,7 +359,7 @@ func (n *Node) beginAll() error {
 // then the node goes on stopping by itself. Called from a callback, it must
 // not wait: give it a ctx that has ended.
 func (n *Node) Close(ctx context.Context) error {
-	n.cancel(ErrStopped)
+	n.cancel(agent.ErrStopped)
 	n.mu.Lock()
 	ran := n.state != isNew
 	if !ran {

@@ -142,6 +142,9 @@ func (l *link) process(b []byte) (used, need int, err error) {
 		}
 		body := b[used+wire.PrefixSize : used+wire.PrefixSize+n]
 		used += wire.PrefixSize + n
+		if l.goodbyes > 0 && t != wire.TypeGoodbye {
+			continue // the other end has said its last
+		}
 		if t == wire.TypeDirect {
 			messages++
 			if err = l.direct(body); err != nil {
@@ -222,18 +225,7 @@ func (l *link) frame(t wire.Type, body []byte) error {
 	case wire.TypeRouted:
 		return l.routedIn(body)
 	case wire.TypeCredit:
-		id, n, err := wire.ParseCredit(body)
-		if err != nil {
-			return err
-		}
-		s := l.routed
-		if id != 0 {
-			s = l.find(id)
-		}
-		if s != nil {
-			l.out.granted(s, int(min(n, maxGrant)))
-		}
-		return nil
+		return l.creditIn(body)
 	case wire.TypeReport:
 		return l.reportIn(body)
 	case wire.TypePing:
@@ -281,6 +273,22 @@ func (l *link) frame(t wire.Type, body []byte) error {
 }
 
 const maxGrant = 1 << 30
+
+// creditIn widens a window by what the other end has consumed. Under the turn.
+func (l *link) creditIn(body []byte) error {
+	id, n, err := wire.ParseCredit(body)
+	if err != nil {
+		return err
+	}
+	s := l.routed
+	if id != 0 {
+		s = l.find(id)
+	}
+	if s != nil {
+		l.out.granted(s, int(min(n, maxGrant)))
+	}
+	return nil
+}
 
 // peerMessageIn deals with a message to the behaviour here. Under the turn.
 func (l *link) peerMessageIn(body []byte) error {

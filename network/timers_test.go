@@ -218,12 +218,14 @@ func TestNotify(t *testing.T) {
 		h2 := get(t, handlers, "the second handler")
 		connect(t, h, nd)
 		synctest.Wait()
-		for _, err := range []error{h1.Notify(h2.Info().ID, "ping"), h1.Tell("told")} {
-			if err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
+		if err := h1.Notify(h2.Info().ID, "ping"); err != nil {
+			t.Fatal(err)
 		}
+		synctest.Wait()
+		if err := h1.Tell("told"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
 		if err := p.a.Notify(h1.Info().ID, "notified"); err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +292,9 @@ func TestState(t *testing.T) {
 		_ = a.Send(router.ToConn(c.ID), 1, []byte("hi")) // may be too late
 		return nil
 	}
-	na, nb := b.with(1, pa), b.with(2, newProbe())
+	na, nb := b.with(1, pa), b.host(2)
+	register(t, nb, service, &quiet{})
+	nb.run("mem://b")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

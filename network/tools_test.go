@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/plexus-net/plexus/agent"
+	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/wire"
@@ -310,3 +312,14 @@ func (r *raw) pong() {
 }
 
 func servicesFrame(s ...wire.Service) []byte { return wire.AppendServices(nil, s) }
+
+// quiet is a behaviour under the probe's name that only counts.
+type quiet struct{ connects, disconnects atomic.Int64 }
+
+func (*quiet) Describe() behavior.Info                  { return behavior.Info{Name: "probe"} }
+func (*quiet) OnMessage(*agent.Behavior, *conn.Message) {}
+func (q *quiet) OnConnect(*agent.Behavior, conn.Info) behavior.Handler {
+	q.connects.Add(1)
+	return nil
+}
+func (q *quiet) OnDisconnect(*agent.Behavior, conn.Info, error) { q.disconnects.Add(1) }

@@ -29,7 +29,7 @@ type Rule uint8
 
 // The rules. Their values are part of the wire format.
 const (
-	RuleNone    Rule = iota // the zero Route leads nowhere
+	_           Rule = iota // the zero Route leads nowhere
 	RuleConn                // the node at the other end of a connection
 	RuleNode                // a node, over as many hops as it takes
 	RuleKey                 // the node closest to a key
@@ -97,7 +97,7 @@ func (r Route) String() string {
 		return "key:" + identity.NodeID(r.Target).Short() + at
 	case RuleService:
 		return "service:" + r.Service.String()
-	case RuleNone:
+	case 0:
 		return "nowhere"
 	}
 	return fmt.Sprintf("rule%d", uint8(r.Rule))

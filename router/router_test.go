@@ -68,7 +68,7 @@ func TestRoute(t *testing.T) {
 
 // The numbers are on the wire.
 func TestRulesKeepTheirNumbers(t *testing.T) {
-	for want, rule := range []router.Rule{router.RuleNone, router.RuleConn, router.RuleNode, router.RuleKey, router.RuleService} {
+	for want, rule := range []router.Rule{0, router.RuleConn, router.RuleNode, router.RuleKey, router.RuleService} {
 		if int(rule) != want {
 			t.Errorf("rule %d has become %d", want, rule)
 		}

@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/mem"
 	"github.com/plexus-net/plexus/conn/quic"
@@ -253,7 +254,7 @@ func (n *Net) Stop(i int) error {
 	node.cancel()
 	err := <-node.done
 	node.done <- err
-	if errors.Is(err, context.Canceled) || errors.Is(err, network.ErrStopped) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, agent.ErrStopped) {
 		return nil
 	}
 	return err

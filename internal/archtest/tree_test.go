@@ -110,6 +110,9 @@ func (t *tree) position(n ast.Node) string {
 	return p.Filename + ":" + strconv.Itoa(p.Line)
 }
 
+// file returns the path of the file that a node stands in.
+func (t *tree) file(n ast.Node) string { return t.fset.Position(n.Pos()).Filename }
+
 // repository reads the sources of plexus, once.
 var repository = sync.OnceValues(func() (*tree, error) { return readTree(os.DirFS("../..")) })
 
