@@ -133,6 +133,9 @@ func (l *link) process(b []byte) (used, need int, err error) {
 	messages := uint64(0)
 	for len(b)-used >= wire.PrefixSize {
 		t, n := wire.Prefix(b[used:])
+		if n > limit && n > wire.MaxHello && l.goodbyes > 0 {
+			return len(b), 0, nil // the other end has said its last: what follows is noise
+		}
 		if n > limit && n > wire.MaxHello {
 			return used, 0, fmt.Errorf("frame of type %d has %d bytes, the limit is %d (Limits.Message)", t, n, limit)
 		}

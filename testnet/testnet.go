@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/mem"
@@ -285,18 +287,13 @@ func (n *Net) Heal(a, b int) { n.gate.heal(n.nodes[a].Key.ID(), n.nodes[b].Key.I
 
 // Close stops all nodes.
 func (n *Net) Close() error {
-	var errs []error
-	for _, node := range n.nodes {
-		if node.done != nil {
-			node.cancel()
-		}
-	}
+	var group errgroup.Group
 	for i, node := range n.nodes {
 		if node.done != nil {
-			errs = append(errs, n.Stop(i))
+			group.Go(func() error { return n.Stop(i) })
 		}
 	}
-	return errors.Join(errs...)
+	return group.Wait()
 }
 
 // Wait returns when cond holds, or with the cause when ctx ends. It asks again

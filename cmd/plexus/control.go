@@ -186,7 +186,7 @@ func parseTarget(s string, service identity.ServiceID) (router.Route, error) {
 		return router.ToNode(id).At(service), err
 	case "key":
 		if value == "" {
-			return router.Route{}, fmt.Errorf("target %q has no name after key:", s)
+			return router.Route{}, fmt.Errorf("target %q has no name after the colon", s)
 		}
 		return router.ToKey(identity.KeyOf([]byte(value))).At(service), nil
 	case "service":

@@ -85,7 +85,7 @@ func TestExportedNames(t *testing.T) {
 // TestLinkedModules asks the go command what a node with every transport links.
 func TestLinkedModules(t *testing.T) {
 	args := []string{"list", "-e", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}"}
-	for _, dir := range []string{"network", "conn/quic", "conn/tcp", "metrics"} {
+	for _, dir := range []string{"network", "conn/quic", "conn/tcp", "network/metrics"} {
 		if slices.ContainsFunc(load(t).packages, func(p *pkg) bool { return p.dir == dir }) {
 			args = append(args, "./"+dir)
 		}

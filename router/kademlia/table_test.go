@@ -58,6 +58,9 @@ func TestIgnoredLinks(t *testing.T) {
 	table.AddLink(router.Link{Conn: 1, Node: id(0), Services: []identity.ServiceID{1}})
 	table.AddLink(router.Link{Conn: 2, Services: []identity.ServiceID{1}})
 	table.AddLink(router.Link{Conn: 0, Node: id(1), Services: []identity.ServiceID{1}})
+	table.SetNode(id(0), []identity.ServiceID{1})
+	table.SetNode(identity.NodeID{}, []identity.ServiceID{1})
+	table.SetNode(id(1), nil)
 	if got := table.Stats(); got != (Stats{}) {
 		t.Errorf("Stats = %+v, want none: links to itself, to no node and without a connection are no links", got)
 	}
@@ -116,6 +119,51 @@ func TestServiceTakesTurns(t *testing.T) {
 	}
 	if count[2] != 0 || len(count) != 4 {
 		t.Errorf("from connection 2: %v, want the four others", count)
+	}
+}
+
+// Changes of who serves a service do not start the turns anew: the first would
+// get all.
+func TestTurnsGoOn(t *testing.T) {
+	table := New(id(0))
+	links(table, 3, 9)
+	count := map[identity.ConnID]int{}
+	for i := range 90 {
+		count[table.PathToService(9, 0).Conn()]++
+		table.SetNode(id(100+i), []identity.ServiceID{9})
+	}
+	if count[1] != 30 || count[2] != 30 || count[3] != 30 {
+		t.Errorf("of 90 messages the connections took %v, want 30 each", count)
+	}
+}
+
+// Whoever reads a snapshot reads it undisturbed, whatever the writer does.
+func TestSnapshotsDoNotChange(t *testing.T) {
+	table := New(id(0))
+	links(table, 30, 1, 2)
+	for i := 100; i < 120; i++ {
+		table.SetNode(id(i), []identity.ServiceID{2, 3})
+	}
+	s := table.snap.Load()
+	describe := func() string {
+		text := fmt.Sprintf("%x %d %v", s.mask, len(s.peers), s.buckets)
+		for i := range identity.ServiceID(10) {
+			if e := s.services[i]; e != nil {
+				text += fmt.Sprintf("\n%d: %t %v %v", i, e.local, e.near, e.far)
+			}
+		}
+		return text
+	}
+	before := describe()
+	for i := 1; i <= 60; i++ {
+		table.AddLink(router.Link{Conn: identity.ConnID(100 + i), Node: id(200 + i), Services: []identity.ServiceID{2, 4}})
+		table.RemoveLink(identity.ConnID(i))
+		table.SetNode(id(300+i), []identity.ServiceID{1, 2, 3, 5})
+		table.RemoveNode(id(100 + i))
+		table.SetLocal([]identity.ServiceID{1, identity.ServiceID(i)})
+	}
+	if after := describe(); after != before {
+		t.Errorf("the snapshot has changed from\n%s\nto\n%s", before, after)
 	}
 }
 

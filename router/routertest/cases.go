@@ -178,7 +178,13 @@ func updated(f *fixture) {
 	f.AddLink(router.Link{Conn: 1, Node: node(1), Services: []identity.ServiceID{2}, RTT: 5 * time.Millisecond})
 	f.expect("PathToService(1), served no more", f.PathToService(1, 0), router.Reject())
 	f.expect("PathToService(2), served now", f.PathToService(2, 0), router.Forward(1))
+	f.link(1, node(1), 5, 2, 4, 5, 3)
+	f.link(1, node(1), 4, 2)
+	f.expect("PathToService(5), listed twice, served no more", f.PathToService(5, 0), router.Reject())
+	f.expect("PathToService(3), served no more", f.PathToService(3, 0), router.Reject())
+	f.expect("PathToService(4), served still", f.PathToService(4, 0), router.Forward(1))
 	f.AddLink(router.Link{Conn: 1, Node: node(1), RTT: 5 * time.Millisecond})
+	f.expect("PathToService(4), served no more", f.PathToService(4, 0), router.Reject())
 	f.expect("PathToService(2), served no more", f.PathToService(2, 0), router.Reject())
 	f.expect("PathToNode", f.PathToNode(node(1), 0), router.Forward(1))
 	f.RemoveLink(1)
@@ -196,6 +202,8 @@ func copies(f *fixture) {
 	if s[0] != 8 || s[1] != 9 {
 		f.errorf("AddLink changed the caller's slice to %v", s)
 	}
+	f.RemoveLink(1)
+	f.expect("PathToService(2) of a removed link", f.PathToService(2, 0), router.Reject())
 	s = []identity.ServiceID{4, 3}
 	f.SetLocal(s)
 	if !slices.Equal(s, []identity.ServiceID{4, 3}) {

@@ -171,7 +171,7 @@ func (t *Table) publish() {
 		s.owners = append(s.owners, owner{node, node.Key()})
 	}
 	for node := range t.routes.Nodes {
-		if s.hops[node] == nil && node != t.self {
+		if s.hops[node] == nil {
 			s.owners = append(s.owners, owner{node, node.Key()})
 		}
 	}
