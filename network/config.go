@@ -45,7 +45,7 @@ type Limits struct {
 	Hops           int           // hops of a routed message, 1 to 255. Default 32
 	Handshakes     int           // incoming handshakes at a time, per listener. Default 256
 	HandshakeTime  time.Duration // for a connection to open. Default 10 s
-	IdleTime       time.Duration // without a byte from the other end, which is probed at a third of it. Default 30 s
+	IdleTime       time.Duration // without a byte from the other end, which is probed at a third of it. Default 15 s
 	WriteTime      time.Duration // for one write to a transport to finish. Default 20 s
 	DialTime       time.Duration // for a dial, over all addresses. Default 20 s
 	DialBackoff    time.Duration // between the first failed dial of a node and the next; it doubles up to DialBackoffMax. Default 500 ms
@@ -134,7 +134,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	count("Hops", &l.Hops, 32, 1, 255)
 	count("Handshakes", &l.Handshakes, 256, 1, many)
 	span("HandshakeTime", &l.HandshakeTime, 10*time.Second)
-	span("IdleTime", &l.IdleTime, 30*time.Second)
+	span("IdleTime", &l.IdleTime, 15*time.Second)
 	span("WriteTime", &l.WriteTime, 20*time.Second)
 	span("DialTime", &l.DialTime, 20*time.Second)
 	span("DialBackoff", &l.DialBackoff, 500*time.Millisecond)

@@ -133,7 +133,7 @@ func TestG3UnderChurn(t *testing.T) {
 // tells of.
 func checkLives(t *testing.T, lines []string) int {
 	t.Helper()
-	type life struct{ connect, open, close, told, disconnect, last int }
+	type life struct{ connect, open, close, told, disconnect int }
 	lives := make(map[identity.ConnID]*life)
 	lastID := identity.ConnID(0)
 	for at, line := range lines {

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -35,7 +36,7 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.listeningSocket(ctx, host)
+	s, err := t.listeningSocket(ctx, host, resetKey(local.Key))
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 
 // listeningSocket returns a socket at host, with one more user: one that is
 // still there from a listener that has closed, or a new one.
-func (t *Transport) listeningSocket(ctx context.Context, host string) (*socket, error) {
+func (t *Transport) listeningSocket(ctx context.Context, host string, reset *quic.StatelessResetKey) (*socket, error) {
 	if s := t.formerSocket(host); s != nil {
 		return s, nil
 	}
@@ -76,9 +77,16 @@ func (t *Transport) listeningSocket(ctx context.Context, host string) (*socket, 
 		pc.Close()
 		return nil, conn.ErrClosed
 	}
-	s := t.newSocket(pc.(*net.UDPConn)) // for "udp" it always is one
+	s := t.newSocket(pc.(*net.UDPConn), reset) // for "udp" it always is one
 	s.users++
 	return s, nil
+}
+
+// resetKey derives from a node's key the secret that its stateless resets are
+// made with: the same after a restart, and known to nobody else.
+func resetKey(key identity.PrivateKey) *quic.StatelessResetKey {
+	secret := quic.StatelessResetKey(sha256.Sum256(key.Sign([]byte("plexus/quic/stateless-reset/v1"))))
+	return &secret
 }
 
 // formerSocket returns the socket that a closed listener has left at host to

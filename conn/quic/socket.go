@@ -29,11 +29,12 @@ type socket struct {
 // wrapSocket is wrap; tests and benchmarks do without.
 var wrapSocket = wrap
 
-// newSocket takes over udp. Callers hold t.mu.
-func (t *Transport) newSocket(udp *net.UDPConn) *socket {
+// newSocket takes over udp. Callers hold t.mu. With a reset key, the node tells
+// those whose connections it has lost by a restart, at once (RFC 9000, 10.3).
+func (t *Transport) newSocket(udp *net.UDPConn, reset *quic.StatelessResetKey) *socket {
 	s := &socket{
 		transport: t, udp: udp, addr: udp.LocalAddr().(*net.UDPAddr),
-		quic: &quic.Transport{Conn: wrapSocket(udp)}, conns: map[*connection]struct{}{},
+		quic: &quic.Transport{Conn: wrapSocket(udp), StatelessResetKey: reset}, conns: map[*connection]struct{}{},
 	}
 	s.quic.ConnContext = s.incoming
 	s.quic.VerifySourceAddress = s.verify
@@ -63,7 +64,7 @@ func (t *Transport) socketFor(target *net.UDPAddr) (*socket, error) {
 		if err != nil {
 			return nil, err
 		}
-		found = t.newSocket(udp)
+		found = t.newSocket(udp, nil) // nobody finds an ephemeral socket again
 		found.shared = true
 	}
 	found.users++

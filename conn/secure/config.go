@@ -122,10 +122,11 @@ func nodeOfCertificate(cert *x509.Certificate) (identity.NodeID, error) {
 }
 
 // checkSelfSigned checks the signature of a certificate that nodeOfCertificate
-// has taken. No security hangs on it: the handshake proves the key.
+// has taken. NodeID.Verify refuses the public keys for which anybody can make
+// signatures (points of small order), which crypto/tls would accept.
 func checkSelfSigned(cert *x509.Certificate) error {
 	key, ok := cert.PublicKey.(ed25519.PublicKey)
-	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 || !ed25519.Verify(key, cert.RawTBSCertificate, cert.Signature) {
+	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 || !identity.NodeID(key).Verify(cert.RawTBSCertificate, cert.Signature) {
 		return fmt.Errorf("%w: its certificate is not signed with its own key", ErrIdentity)
 	}
 	return nil

@@ -37,7 +37,6 @@ var floors = map[string]int{
 	".":                 7,
 	"network/metrics":   7,
 	"testnet":           7,
-	"network/metrics":   7,
 	"console":           7,
 	"internal/bench":    7,
 	"internal/archtest": 7,
