@@ -36,6 +36,9 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help for what is allowed", err, cmd.CommandPath())
+	})
 	c.AddCommand(upCommand(), nodeCommand(), keyCommand(), idCommand(), peersCommand(), routesCommand(), callCommand(), sendCommand())
 	return c
 }
