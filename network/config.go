@@ -46,7 +46,7 @@ type Limits struct {
 	Handshakes     int           // incoming handshakes at a time, per listener. Default 256
 	HandshakeTime  time.Duration // for a connection to open. Default 10 s
 	IdleTime       time.Duration // without a byte from the other end, which is probed at a third of it. Default 15 s
-	WriteTime      time.Duration // for one write to a transport to finish. Default 20 s
+	WriteTime      time.Duration // for one write to a transport to finish. Default 10 s
 	DialTime       time.Duration // for a dial, over all addresses. Default 20 s
 	DialBackoff    time.Duration // between the first failed dial of a node and the next; it doubles up to DialBackoffMax. Default 500 ms
 	DialBackoffMax time.Duration // Default 1 min
@@ -135,7 +135,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	count("Handshakes", &l.Handshakes, 256, 1, many)
 	span("HandshakeTime", &l.HandshakeTime, 10*time.Second)
 	span("IdleTime", &l.IdleTime, 15*time.Second)
-	span("WriteTime", &l.WriteTime, 20*time.Second)
+	span("WriteTime", &l.WriteTime, 10*time.Second)
 	span("DialTime", &l.DialTime, 20*time.Second)
 	span("DialBackoff", &l.DialBackoff, 500*time.Millisecond)
 	span("DialBackoffMax", &l.DialBackoffMax, time.Minute)

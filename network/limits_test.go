@@ -255,7 +255,7 @@ func TestLimitTimes(t *testing.T) {
 		}
 		lost := get2(t, pa.lost, 30*time.Second)
 		wantCode(t, lost, conn.CodeTimeout)
-		if d := time.Since(start); d < 20*time.Second || d > 21*time.Second || !strings.Contains(lost.Error(), "Limits.WriteTime") {
+		if d := time.Since(start); d < 10*time.Second || d > 11*time.Second || !strings.Contains(lost.Error(), "Limits.WriteTime") {
 			t.Errorf("the peer that does not read was closed after %v: %v", d, lost)
 		}
 		if err := pa.a.Send(router.ToConn(cb.ID), 1, []byte("others go on")); err != nil {

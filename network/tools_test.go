@@ -183,6 +183,7 @@ func (b *bench) opened(n byte, to *host, services ...wire.Service) *raw {
 	r.want(wire.TypeHello)
 	r.send(wire.AppendPrefix(nil, wire.TypeReady, 0))
 	r.want(wire.TypeReady)
+	r.alive() // only an open connection answers
 	return r
 }
 
