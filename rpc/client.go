@@ -214,26 +214,16 @@ func (k *call) outgoing() agent.Outgoing {
 	return agent.Outgoing{To: k.to, Kind: kindRequest, Payload: k.out, ID: k.id, Report: true, ToBehavior: k.to.Rule == router.RuleConn}
 }
 
-// A waiter is an agent that can send as agent.SendMessage does, but waits while
-// the receiver does not keep up.
-type waiter interface {
-	SendMessageWait(ctx context.Context, o agent.Outgoing) error
-}
-
 // send sends the request, waiting while the receiver does not keep up.
 func (c *Client) send(ctx context.Context, k *call) error {
 	err := k.agent.SendMessage(k.outgoing())
 	if !errors.Is(err, agent.ErrQueueFull) {
 		return err
 	}
-	w, ok := any(k.agent).(waiter)
-	if !ok {
-		return err
-	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, k.left)
 	defer cancel()
-	err = w.SendMessageWait(ctx, k.outgoing())
+	err = k.agent.SendMessageWait(ctx, k.outgoing())
 	k.left -= time.Since(start)
 	return err
 }

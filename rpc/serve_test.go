@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/router"
 	"github.com/plexus-net/plexus/rpc"
@@ -283,11 +282,6 @@ func TestFullQueue(t *testing.T) {
 	to := router.ToNode(w.bob.id).At(70)
 	err := rpc.NewMethod[[]byte, []byte]("echo").Go(w.client[w.alice], to, make([]byte, 200), func([]byte, error) { t.Error("done is called") })
 	want(t, err, rpc.Overloaded)
-	if _, waits := any(w.alice.service(90).agent).(interface {
-		SendMessageWait(context.Context, agent.Outgoing) error
-	}); !waits {
-		t.Skip("the agent has no SendMessageWait")
-	}
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
