@@ -174,7 +174,14 @@ func TestG4OrderKeptAcrossRoutes(t *testing.T) {
 	o := newInOrder(3 * n)
 	pa, pb := newProbe(), newProbe()
 	pb.info.MaxQueue = 4 * n
-	pb.onMessage = func(_ *agent.Behavior, m *conn.Message) { o.note("all", string(m.Payload)) }
+	open := make(chan struct{}, 1)
+	pb.onMessage = func(_ *agent.Behavior, m *conn.Message) {
+		if m.Kind == 9 {
+			open <- struct{}{}
+			return
+		}
+		o.note("all", string(m.Payload))
+	}
 	na, nb := b.with(1, pa), b.with(2, pb)
 	connect(t, na, nb)
 	ca := get(t, pa.connected, "a")
@@ -184,6 +191,12 @@ func TestG4OrderKeptAcrossRoutes(t *testing.T) {
 	na.table.mu.Unlock()
 	ways := []router.Route{router.ToConn(ca.ID), router.ToNode(nb.Self()), router.ToKey(nb.Self().Key())}
 	ctx := soon(t)
+	// While the connection opens, messages by key do overtake: let one message
+	// say that it is open.
+	if err := pa.a.Send(ways[0], 9, nil); err != nil {
+		t.Fatal(err)
+	}
+	get(t, open, "the first message")
 	for i := range 3 * n {
 		if err := pa.a.SendWait(ctx, ways[i%3], 1, fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
