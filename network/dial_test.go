@@ -275,6 +275,10 @@ func TestCloseCause(t *testing.T) {
 			if err := pa.a.Send(router.ToConn(info.ID), 1, nil); !errors.Is(err, agent.ErrNoConn) {
 				t.Errorf("Send after Close: %v", err)
 			}
+			// The table has forgotten it already: what is routed goes another way.
+			if err := pa.a.Send(router.ToNode(nb.Self()), 1, nil); !errors.Is(err, agent.ErrNoRoute) {
+				t.Errorf("Send by node after Close: %v", err)
+			}
 			here, there := get(t, pa.lost, "OnDisconnect"), get(t, pb.lost, "OnDisconnect at the other end")
 			if c.cause != nil && !errors.Is(here, c.cause) || c.cause == nil && !errors.Is(here, conn.ErrClosed) {
 				t.Errorf("the cause here is %v, want %v", here, c.cause)

@@ -143,13 +143,16 @@ func provoke(t *testing.T, hook string, na, nb *host, pa, pb *probe, armed *atom
 		if err := pb.a.Send(router.ToNode(nb.Self()), 9, nil); err != nil {
 			t.Fatal(err)
 		}
-	case "OnConnect", "OnDisconnect":
+	case "OnDisconnect":
+		armed.Store(true)
 		if err := na.Delete(nb.Self()); err != nil {
 			t.Fatal(err)
 		}
-		if hook == "OnConnect" {
-			time.Sleep(time.Second)
+	case "OnConnect":
+		if err := na.Delete(nb.Self()); err != nil {
+			t.Fatal(err)
 		}
+		time.Sleep(time.Second)
 		armed.Store(true)
 		_, _ = na.Connect(ctx, nb.peer())
 	case "Admit":

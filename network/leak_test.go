@@ -171,3 +171,37 @@ func TestG12NothingIsLeft(t *testing.T) {
 		}
 	})
 }
+
+// starter counts its starts.
+type starter struct {
+	idle
+	starts int
+}
+
+func (s *starter) OnStart(*agent.Behavior) error { s.starts++; return nil }
+
+// A behaviour that is registered in the moment in which Run begins starts once.
+func TestRegisterWhileRunBegins(t *testing.T) {
+	n, err := newNode(Config{Key: seeded(t, 1), Router: relay{}}, env.Real{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	early, late := &starter{}, &starter{}
+	if err := n.Register(70, early); err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	n.state = isRunning // as Run does, before it starts the behaviours
+	n.mu.Unlock()
+	if err := n.Register(71, late); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.beginAll(); err != nil {
+		t.Fatal(err)
+	}
+	n.cancel(agent.ErrStopped)
+	n.shutdown()
+	if early.starts != 1 || late.starts != 1 {
+		t.Errorf("%d and %d starts, want one each", early.starts, late.starts)
+	}
+}
