@@ -281,3 +281,49 @@ func TestG8ControlFlood(t *testing.T) {
 		})
 	}
 }
+
+// A handler waits for room as a behaviour does, from a goroutine of its own.
+func TestG8HandlerWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t)
+		pa, pb := newProbe(), newProbe()
+		pa.info.Window = smallWindow
+		gate := make(chan struct{})
+		o := newInOrder(100)
+		pa.onMessage = func(_ *agent.Behavior, m *conn.Message) { <-gate; o.note("a", string(m.Payload[:3])) }
+		o.next["a"] = 100
+		handlers := make(chan *agent.Handler, 1)
+		pb.onConnect = func(*agent.Behavior, conn.Info) behavior.Handler {
+			return &handler{onOpen: func(a *agent.Handler) { handlers <- a }}
+		}
+		na, nb := b.with(1, pa, small), b.with(2, pb, small)
+		connect(t, na, nb)
+		h := get(t, handlers, "OnOpen")
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() {
+			for i := range 100 {
+				if err := h.SendWait(soon(t), router.ToConn(h.Info().ID), 1, append(fmt.Append(nil, 100+i), make([]byte, 900)...)); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+		synctest.Wait()
+		if len(done) != 0 {
+			t.Error("SendWait did not wait")
+		}
+		if err := h.Reply(1, make([]byte, 1000)); !errors.Is(err, agent.ErrQueueFull) {
+			t.Errorf("Reply: %v, want ErrQueueFull", err)
+		}
+		if s := h.Stats(); s.MessagesSent < 10 || s.LastReceived.IsZero() {
+			t.Errorf("stats: %+v", s)
+		}
+		close(gate)
+		if err := get(t, done, "SendWait"); err != nil {
+			t.Error(err)
+		}
+		o.check(t)
+	})
+}

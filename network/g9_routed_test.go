@@ -312,16 +312,15 @@ func TestG9QueueFullOnTheWay(t *testing.T) {
 		reports := make(chan agent.Report, 100000)
 		probes[0].onReport = func(_ *agent.Behavior, r agent.Report) { reports <- r }
 		b.net.Stall(hosts[1].Self(), hosts[2].Self())
-		payload := make([]byte, 10_000)
+		payload := func(i int) []byte { return append(fmt.Appendf(nil, "%06d", i), make([]byte, 10_000)...) }
 		const n = 1000
 		for i := range n {
-			if err := probes[0].a.SendWait(soon(t), router.ToNode(hosts[2].Self()), 1, payload); err != nil {
+			if err := probes[0].a.SendWait(soon(t), router.ToNode(hosts[2].Self()), 1, payload(i)); err != nil {
 				t.Fatal(err)
 			}
-			_ = i
 		}
 		for i := range n {
-			o := agent.Outgoing{To: router.ToNode(hosts[2].Self()), ID: uint64(i), Report: true, Payload: payload}
+			o := agent.Outgoing{To: router.ToNode(hosts[2].Self()), ID: uint64(i), Report: true, Payload: payload(n + i)}
 			for errors.Is(probes[0].a.SendMessage(o), agent.ErrQueueFull) {
 				synctest.Wait()
 			}
@@ -335,6 +334,20 @@ func TestG9QueueFullOnTheWay(t *testing.T) {
 		}
 		if q := hosts[1].State().Conns[1].Queued; q > 4<<20 {
 			t.Errorf("%d bytes wait at the relay", q)
+		}
+		// What the relay took in arrives when the way is free again, in order.
+		b.net.Heal(hosts[1].Self(), hosts[2].Self())
+		synctest.Wait()
+		dropped := int(hosts[1].count("routed_dropped"))
+		if got := len(probes[2].received); got != 2*n-dropped || got < 100 {
+			t.Errorf("%d messages arrived and %d were dropped, of %d", got, dropped, 2*n)
+		}
+		for last := ""; len(probes[2].received) > 0; {
+			m := <-probes[2].received
+			if m.text[:6] <= last {
+				t.Fatalf("message %s came after %s", m.text[:6], last)
+			}
+			last = m.text[:6]
 		}
 	})
 }

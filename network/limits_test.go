@@ -289,3 +289,43 @@ func get2[T any](t testing.TB, c <-chan T, d time.Duration) (v T) {
 	}
 	return v
 }
+
+// feeble is a transport whose listener fails some times before it works.
+type feeble struct {
+	conn.Transport
+	fails *int
+}
+
+type feebleListener struct {
+	conn.Listener
+	fails *int
+}
+
+func (f feeble) Listen(ctx context.Context, l conn.Local, a identity.Address) (conn.Listener, error) {
+	ln, err := f.Transport.Listen(ctx, l, a)
+	return feebleListener{ln, f.fails}, err
+}
+
+func (f feebleListener) Accept(ctx context.Context) (conn.Conn, error) {
+	if *f.fails--; *f.fails >= 0 {
+		return nil, errors.New("too many open files")
+	}
+	return f.Listener.Accept(ctx)
+}
+
+// A listener that fails is tried again, without haste.
+func TestAcceptErrors(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t)
+		var log logs
+		fails, start := 10, time.Now()
+		h := b.with(1, newProbe(), logTo(&log), func(c *network.Config) { c.Transports[0] = feeble{c.Transports[0], &fails} })
+		b.opened(2, h).alive()
+		if d := time.Since(start); d < 100*time.Millisecond || d > 10*time.Second {
+			t.Errorf("ten errors of a listener took %v", d)
+		}
+		if n := len(log.having("too many open files")); n != 10 {
+			t.Errorf("%d errors were logged, want 10", n)
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -311,6 +312,7 @@ func TestState(t *testing.T) {
 	}()
 	seen := 0
 	for running := true; running; {
+		runtime.Gosched() // with one processor too
 		select {
 		case <-done:
 			running = false
