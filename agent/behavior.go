@@ -50,7 +50,8 @@ func (a *Behavior) Do(ctx context.Context, f func()) error {
 	return a.env.Backend.Do(Op{Code: OpDo, Func: f, Context: ctx})
 }
 
-// Conns returns the open connections whose node has this service.
+// Conns returns the open connections whose node has this service and that may
+// be written to.
 func (a *Behavior) Conns() []conn.Info { return a.env.Backend.Conns() }
 
 // Stats returns the statistics of a connection, false if it is gone.

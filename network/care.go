@@ -71,6 +71,10 @@ func (n *Node) careFor(l *link, now time.Time) {
 	case silent > limits.IdleTime/3:
 		n.ping(l, nil)
 	}
+	if rtt := l.rtt(); (rtt - l.told).Abs() > l.told/4 {
+		l.told = rtt
+		n.learn(l, l.peerTable())
+	}
 }
 
 // watch logs a callback that has run for long, once.

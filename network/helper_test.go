@@ -37,11 +37,12 @@ type direct struct {
 	link map[identity.NodeID]identity.ConnID
 	via  map[identity.NodeID]identity.NodeID
 	srv  map[identity.ServiceID]identity.NodeID
+	rtt  map[identity.NodeID]time.Duration
 	near identity.NodeID // closest to every key; zero: this node
 }
 
 func newDirect(self identity.NodeID) *direct {
-	return &direct{self: self, link: map[identity.NodeID]identity.ConnID{}, via: map[identity.NodeID]identity.NodeID{}, srv: map[identity.ServiceID]identity.NodeID{}}
+	return &direct{self: self, link: map[identity.NodeID]identity.ConnID{}, via: map[identity.NodeID]identity.NodeID{}, srv: map[identity.ServiceID]identity.NodeID{}, rtt: map[identity.NodeID]time.Duration{}}
 }
 
 func (d *direct) PathToNode(dest identity.NodeID, in identity.ConnID) router.Action {
@@ -83,6 +84,7 @@ func (d *direct) AddLink(l router.Link) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.link[l.Node] = l.Conn
+	d.rtt[l.Node] = l.RTT
 }
 
 func (d *direct) RemoveLink(id identity.ConnID) {

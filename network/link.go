@@ -67,6 +67,7 @@ type link struct {
 	probe    atomic.Int64          // round-trip time of the last ping, in nanoseconds
 	lastSeen atomic.Int64          // when something came in, as the caretaker noticed; unix nanoseconds
 	seen     uint64                // reads when the caretaker last looked; owned by it
+	told     time.Duration         // the round-trip time that the table knows; owned by the caretaker
 	datagram atomic.Bool           // datagrams have been announced to the other end
 
 	rest        []byte // what the handshake has read beyond its frames

@@ -2,6 +2,7 @@ package network_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/router"
@@ -38,4 +39,23 @@ func TestMessagesBothWays(t *testing.T) {
 		t.Errorf("b lost the connection because of %v, want a shutdown", err)
 	}
 	get(t, pa.lost, "OnDisconnect of a")
+}
+
+// The table is told of round-trip times, and of changes worth telling.
+func TestTableLearnsRoundTripTimes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := newBench(t)
+		na, nb := b.with(1, newProbe()), b.with(2, newProbe())
+		connect(t, na, nb)
+		b.net.Stall(na.Self(), nb.Self())
+		time.Sleep(6 * time.Second) // a probe is under way
+		b.net.Heal(na.Self(), nb.Self())
+		time.Sleep(time.Second)
+		na.table.mu.RLock()
+		rtt := na.table.rtt[nb.Self()]
+		na.table.mu.RUnlock()
+		if rtt < 100*time.Millisecond || rtt > 2*time.Second {
+			t.Errorf("the table knows a round-trip time of %v", rtt)
+		}
+	})
 }
