@@ -122,8 +122,8 @@ type Backend interface {
 	// Ready returns a channel that is closed when a Send that failed with
 	// ErrQueueFull is worth another try.
 	Ready(to router.Route) <-chan struct{}
-	// Conns returns the open connections, writable, whose node has the service, as a
-	// slice that is the caller's.
+	// Conns returns the open connections whose node has the service and that
+	// may be written to, as a slice that is the caller's.
 	Conns() []conn.Info
 	// Stats returns the statistics of a connection.
 	Stats(id identity.ConnID) (conn.Stats, bool)
