@@ -338,7 +338,8 @@ func TestG9QueueFullOnTheWay(t *testing.T) {
 		// What the relay took in arrives when the way is free again, in order.
 		b.net.Heal(hosts[1].Self(), hosts[2].Self())
 		synctest.Wait()
-		dropped := int(hosts[1].count("routed_dropped"))
+		// The burst may be more than the queue of the receiver takes: that is counted there.
+		dropped := int(hosts[1].count("routed_dropped") + hosts[2].count("messages_refused"))
 		if got := len(probes[2].received); got != 2*n-dropped || got < 100 {
 			t.Errorf("%d messages arrived and %d were dropped, of %d", got, dropped, 2*n)
 		}
