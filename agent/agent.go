@@ -29,6 +29,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -190,9 +191,7 @@ func (a *common) SendMessageWait(ctx context.Context, o Outgoing) error {
 		if !errors.Is(err, ErrQueueFull) {
 			return err
 		}
-		select {
-		case <-ready:
-		case <-ctx.Done():
+		if env.Of(a.env.Context).Wait(ready, ctx.Done(), nil) == 1 {
 			return context.Cause(ctx)
 		}
 	}

@@ -70,9 +70,7 @@ func (s *service) postWait(ctx context.Context, ev any) error {
 		if err != agent.ErrQueueFull {
 			return err
 		}
-		select {
-		case <-room:
-		case <-ctx.Done():
+		if s.n.env.Wait(room, ctx.Done(), nil) == 1 {
 			return context.Cause(ctx)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/internal/wire"
 )
 
@@ -142,18 +143,11 @@ func (n *Node) pong(l *link, token uint64) {
 
 // alive probes a link and waits for the answer, at most aliveTime.
 func (n *Node) alive(ctx context.Context, l *link) bool {
-	done, late := make(chan struct{}), make(chan struct{})
+	ctx, cancel := env.WithTimeout(n.env, ctx, aliveTime)
+	defer cancel()
+	done := make(chan struct{})
 	n.ping(l, done)
-	t := n.env.AfterFunc(aliveTime, func() { close(late) })
-	defer t.Stop()
-	select {
-	case <-done:
-		return true
-	case <-l.ended:
-	case <-late:
-	case <-ctx.Done():
-	}
-	return false
+	return n.env.Wait(done, l.ended, ctx.Done()) == 0
 }
 
 // aliveTime is how long an open link has to prove that it lives, when the other

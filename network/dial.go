@@ -79,13 +79,10 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 		n.pruneDials(now)
 	}
 	n.dials[peer.ID] = d
-	n.running.Add(1)
+	n.running.add(1)
 	n.env.Go(func() {
-		defer n.running.Done()
-		select {
-		case <-n.started: // behaviours hear nothing before they have started
-		case <-ctx.Done():
-		}
+		defer n.running.done()
+		n.env.Wait(n.started, ctx.Done(), nil) // behaviours hear nothing before they have started
 		limit := n.env.AfterFunc(n.cfg.Limits.DialTime, cancel)
 		defer limit.Stop()
 		l, err := n.dial(ctx, d)
@@ -137,7 +134,7 @@ func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
 		cancel()
 		if err == nil {
 			var l *link
-			if l, err = n.open(ctx, c, conn.Outgoing, d); err == nil {
+			if l, err = n.open(ctx, c, conn.Outgoing, ""); err == nil {
 				return l, nil
 			}
 			if errors.Is(err, conn.CodeReplaced) {
@@ -164,12 +161,7 @@ func (n *Node) await(ctx context.Context, id identity.NodeID) *link {
 		if l != nil {
 			return l
 		}
-		wake := make(chan struct{})
-		t := n.env.AfterFunc(awaitStep, func() { close(wake) })
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			t.Stop()
+		if !n.pause(ctx, awaitStep) {
 			return nil
 		}
 	}
@@ -260,9 +252,7 @@ func (n *Node) Connect(ctx context.Context, peer identity.PeerAddress) (conn.Inf
 	if err != nil {
 		return conn.Info{}, err
 	}
-	select {
-	case <-d.done:
-	case <-ctx.Done():
+	if n.env.Wait(d.done, ctx.Done(), nil) == 1 {
 		return conn.Info{}, context.Cause(ctx)
 	}
 	if d.err != nil {

@@ -25,7 +25,7 @@ import (
 //
 // Of several connections to one node, only the side with the lower node ID
 // chooses: it is ready on one at a time. So both sides open the same one.
-func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, by *dial) (*link, error) {
+func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, host string) (*link, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	limit := n.env.AfterFunc(n.cfg.Limits.HandshakeTime, func() {
@@ -33,7 +33,7 @@ func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, by *di
 		cancel()
 	})
 	defer limit.Stop()
-	unhook := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	unhook := n.env.OnDone(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer unhook()
 	if c.Node() == n.self {
 		err := &conn.CloseError{Code: conn.CodeSelf, Reason: "this node has dialled itself"}
@@ -73,7 +73,7 @@ func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, by *di
 		return nil, n.reject(c, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)})
 	}
 	limit.Stop()
-	return n.establish(c, dir, by, peer, readOnly, in, table)
+	return n.establish(c, dir, host, peer, readOnly, in, table)
 }
 
 // reject tells the other end why and closes the connection when it has read
@@ -92,9 +92,9 @@ func (n *Node) reject(c conn.Conn, err error) error {
 		return ce
 	}
 	n.count.rejected.Add(1)
-	n.running.Add(1)
+	n.running.add(1)
 	n.env.Go(func() {
-		defer n.running.Done()
+		defer n.running.done()
 		defer c.Close(ce)
 		t := n.env.AfterFunc(closeGrace, func() { c.Close(ce) })
 		defer t.Stop()
@@ -185,9 +185,7 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 	n.mu.Lock()
 	for other := n.pending[node]; other != nil; other = n.pending[node] {
 		n.mu.Unlock()
-		select { // it may yet fail, or open and end
-		case <-other:
-		case <-ctx.Done():
+		if n.env.Wait(other, ctx.Done(), nil) == 1 { // it may yet fail, or open and end
 			return false, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
 		}
 		n.mu.Lock()
@@ -204,13 +202,11 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 		return false, replaced
 	}
 	old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has started anew"})
-	select {
-	case <-old.ended:
-		return true, nil
-	case <-ctx.Done():
+	if n.env.Wait(old.ended, ctx.Done(), nil) == 1 {
 		n.chosen(node)
 		return false, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
 	}
+	return true, nil
 }
 
 // chosen ends what choose began.
@@ -223,7 +219,7 @@ func (n *Node) chosen(node identity.NodeID) {
 
 // establish opens a link: table first, then slots and behaviours, then its
 // goroutines.
-func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hello, readOnly bool, in *frameReader, told *serviceTable) (*link, error) {
+func (n *Node) establish(c conn.Conn, dir conn.Direction, host string, h *wire.Hello, readOnly bool, in *frameReader, told *serviceTable) (*link, error) {
 	node := c.Node()
 	for {
 		l, old, err := n.addLink(c, dir, h, readOnly)
@@ -233,10 +229,11 @@ func (n *Node) establish(c conn.Conn, dir conn.Direction, by *dial, h *wire.Hell
 		if old != nil {
 			// The other end has chosen this connection: the old one is dead to it.
 			old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has opened another connection"})
-			<-old.ended
+			n.env.Wait(old.ended, nil, nil)
 			continue
 		}
-		l.dialled, l.rest = by, slices.Clone(in.buf[in.r:in.w])
+		l.host = host
+		l.in.b, l.in.w = slices.Clone(in.buf[in.r:in.w]), in.w-in.r
 		n.learn(l, h.Services)
 		l.turn.Lock()
 		l.setPeerServices(h.Services)

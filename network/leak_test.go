@@ -132,7 +132,7 @@ func TestG12NothingIsLeft(t *testing.T) {
 				net.Cut(nodes[0].Self(), nodes[1].Self())
 				net.Heal(nodes[0].Self(), nodes[1].Self())
 			} else if l := nodes[0].link(info.ID); l != nil {
-				l.close(nil)
+				l.close(conn.ErrClosed)
 			}
 			synctest.Wait()
 		}

@@ -26,12 +26,10 @@ func (s *service) do(ctx context.Context, name *string, f func()) error {
 	if !ok {
 		return agent.ErrStopped
 	}
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
+	if s.n.env.Wait(done, ctx.Done(), nil) == 1 {
 		return context.Cause(ctx)
 	}
+	return err
 }
 
 // answer tells the caller of do that the callback has returned, or that its
@@ -140,9 +138,9 @@ func (s *service) panicked(callback string, v any, stack []byte) {
 		n.cancel(cause)
 		return
 	}
-	n.running.Add(1)
+	n.running.add(1)
 	n.env.Go(func() {
-		defer n.running.Done()
+		defer n.running.done()
 		n.bury(s)
 	})
 }
@@ -150,9 +148,9 @@ func (s *service) panicked(callback string, v any, stack []byte) {
 // bury takes a behaviour that has panicked off the node, and registers another
 // in its place after a while if there is a factory.
 func (n *Node) bury(s *service) {
-	n.setup.Lock()
+	n.setup.Acquire(n.env)
 	n.withdraw(s)
-	n.setup.Unlock()
+	n.setup.Release()
 	s.timers.close()
 	s.stopTick()
 	s.box.close()
@@ -160,12 +158,7 @@ func (n *Node) bury(s *service) {
 		return
 	}
 	wait := min(n.cfg.Limits.RestartBackoff<<min(s.falls, 6), time.Minute)
-	due := make(chan struct{})
-	t := n.env.AfterFunc(wait, func() { close(due) })
-	defer t.Stop()
-	select {
-	case <-due:
-	case <-n.ctx.Done():
+	if !n.pause(n.ctx, wait) {
 		return
 	}
 	if err := n.register(s.id, s.fresh(), s.fresh, s.falls+1); err != nil {

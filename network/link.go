@@ -37,7 +37,7 @@ type link struct {
 	peerInstance uint64
 	peerMessage  int // largest payload that the other end takes
 	readOnly     atomic.Bool
-	dialled      *dial // what opened it, for Add; nil: the other end
+	host         string // counts against Limits.ConnsPerHost; empty: none does
 
 	out    outbox
 	slots  atomic.Pointer[[]*slot] // sorted by ID; replaced under the turn and out.mu
@@ -70,8 +70,10 @@ type link struct {
 	told     time.Duration         // the round-trip time that the table knows; owned by the caretaker
 	datagram atomic.Bool           // datagrams have been announced to the other end
 
-	rest        []byte // what the handshake has read beyond its frames
-	datagramsIn bool   // datagrams are received; owned by the turn
+	in          readBuffer // owned by the reader
+	need        int        // what the next frame takes, if known; owned by the reader
+	deaf        bool       // the other end has broken the protocol; owned by the reader
+	datagramsIn bool       // datagrams are received; owned by the turn
 
 	// Owned by the caretaker.
 	watched uint64    // batches when it last looked
@@ -341,15 +343,31 @@ func (l *link) cause() error {
 	return nil
 }
 
-// start runs the link's goroutines. The node has made it known before.
+// start runs the link's goroutines. The node has made it known before. Over a
+// connection that feeds its owner there is no reader, and a writer only while
+// there is something to write.
 func (l *link) start() {
-	l.n.running.Add(2)
-	l.n.env.Go(l.readLoop)
+	l.n.running.add(1)
+	f, ok := l.c.(env.Feeder)
+	if !ok {
+		l.n.env.Go(l.readLoop)
+		l.startWriter()
+		return
+	}
+	l.out.writeOnDemand(l.startWriter)
+	l.n.env.Go(func() {
+		l.parse()
+		f.Feed(l.feed)
+	})
+}
+
+func (l *link) startWriter() {
+	l.n.running.add(1)
 	l.n.env.Go(l.writeLoop)
 }
 
 func (l *link) writeLoop() {
-	defer l.n.running.Done()
+	defer l.n.running.done()
 	if err := l.out.run(l.c, l.n.env.Now); err != nil {
 		l.abort(err)
 	}
@@ -363,6 +381,7 @@ func (l *link) finish(err error) {
 	l.c.Close(cause)
 	l.out.end()
 	l.n.forget(l)
+	l.n.releaseHost(l.host)
 	l.stop(cause)
 
 	l.turn.Lock()
@@ -418,11 +437,5 @@ func (l *link) detach(s *slot, cause error) {
 	if s.stage != nil {
 		s.publish()
 	}
-	s.svc.put(item{op: opLost, link: l, ev: lost{s.peer.Service, cause}})
-}
-
-// lost says how a connection ended for a behaviour.
-type lost struct {
-	service conn.Service
-	cause   error
+	s.svc.put(item{op: opLost, link: l, ev: cause})
 }

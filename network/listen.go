@@ -47,7 +47,7 @@ func (n *Node) Listen(ctx context.Context, address string) (identity.Address, er
 		return identity.Address{}, agent.ErrStopped
 	}
 	n.listeners = append(n.listeners, l)
-	n.running.Add(1)
+	n.running.add(1)
 	n.env.Go(func() { n.accept(l) })
 	return l.Addr(), nil
 }
@@ -65,10 +65,8 @@ func (n *Node) Addresses() []identity.Address {
 
 // accept opens the connections that come in.
 func (n *Node) accept(l conn.Listener) {
-	defer n.running.Done()
-	select {
-	case <-n.started:
-	case <-n.ctx.Done():
+	defer n.running.done()
+	if n.env.Wait(n.started, n.ctx.Done(), nil) == 1 {
 		return
 	}
 	for n.ctx.Err() == nil {
@@ -78,27 +76,26 @@ func (n *Node) accept(l conn.Listener) {
 				return
 			}
 			n.cfg.Log.Warn("connection not accepted", "address", l.Addr(), "err", err)
-			n.pause(acceptPause)
+			n.pause(n.ctx, acceptPause)
 			continue
 		}
 		host, ok := n.takeHost(c.RemoteAddr())
-		n.running.Add(1)
+		n.running.add(1)
 		n.env.Go(func() {
-			defer n.running.Done()
-			defer n.releaseHost(host)
+			defer n.running.done()
 			if !ok {
+				defer n.releaseHost(host)
 				n.count.limited.Add(1)
 				_ = n.reject(c, &conn.CloseError{Code: conn.CodeLimit, Reason: "too many connections from this host (Limits.ConnsPerHost)"})
 				return
 			}
 			ticket := n.beginOpening(c)
-			link, err := n.open(n.ctx, c, conn.Incoming, nil)
+			_, err := n.open(n.ctx, c, conn.Incoming, host)
 			n.endOpening(ticket)
 			if err != nil {
+				n.releaseHost(host)
 				n.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr(), "peer", c.Node().Short(), "err", err)
-				return
 			}
-			<-link.ended
 		})
 	}
 }
@@ -142,15 +139,12 @@ func (n *Node) releaseHost(host string) {
 // files.
 const acceptPause = 50 * time.Millisecond
 
-// pause waits, but not when the node stops.
-func (n *Node) pause(d time.Duration) {
+// pause waits for d and reports whether ctx has not ended meanwhile.
+func (n *Node) pause(ctx context.Context, d time.Duration) bool {
 	over := make(chan struct{})
 	t := n.env.AfterFunc(d, func() { close(over) })
 	defer t.Stop()
-	select {
-	case <-over:
-	case <-n.ctx.Done():
-	}
+	return n.env.Wait(over, ctx.Done(), nil) == 0
 }
 
 // A handshake is an incoming connection that is about to open.

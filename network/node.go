@@ -47,7 +47,7 @@ type Node struct {
 	cancel  context.CancelCauseFunc
 	started chan struct{}
 	stopped chan struct{}
-	running sync.WaitGroup // goroutines other than Run's
+	running group // goroutines other than Run's
 
 	table atomic.Pointer[serviceTable]
 	links sync.Map // identity.ConnID -> *link
@@ -67,7 +67,7 @@ type Node struct {
 	caretaker env.Timer
 
 	routing sync.Mutex // serialises calls of the learner
-	setup   sync.Mutex // serialises Register and Unregister
+	setup   env.Lock   // serialises Register and Unregister
 }
 
 type nodeState uint8
@@ -86,7 +86,14 @@ type serviceTable struct {
 
 // New makes a node. It opens nothing and starts nothing: that is what Listen,
 // Add and Run do.
-func New(cfg Config) (*Node, error) { return newNode(cfg, env.Real{}) }
+func New(cfg Config) (*Node, error) {
+	for _, t := range cfg.Transports {
+		if p, ok := t.(env.Provider); ok {
+			return newNode(cfg, p.Env())
+		}
+	}
+	return newNode(cfg, env.Real{})
+}
 
 func newNode(cfg Config, e env.Env) (*Node, error) {
 	cfg, err := cfg.withDefaults()
@@ -94,14 +101,14 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, self: cfg.Key.ID(), env: e, instance: e.Source().Uint64(),
-		started: make(chan struct{}), stopped: make(chan struct{}),
+		started: make(chan struct{}), stopped: make(chan struct{}), setup: env.NewLock(),
 		byNode: make(map[identity.NodeID]*link), pending: make(map[identity.NodeID]chan struct{}), perHost: make(map[string]int),
 		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), pings: make(map[uint64]ping),
 		local: conn.Local{Key: cfg.Key, HandshakeTimeout: cfg.Limits.HandshakeTime, MaxHandshakes: cfg.Limits.Handshakes}}
 	n.cfg.Log = cfg.Log.With("node", n.self.Short())
 	n.learner, _ = cfg.Router.(router.Learner)
 	n.table.Store(&serviceTable{byID: map[identity.ServiceID]*service{}})
-	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	n.ctx, n.cancel = context.WithCancelCause(env.With(context.Background(), e))
 	return n, nil
 }
 
@@ -156,8 +163,8 @@ func (n *Node) register(id identity.ServiceID, b behavior.Behavior, fresh func()
 		return err
 	}
 	s.fresh, s.falls = fresh, falls
-	n.setup.Lock()
-	defer n.setup.Unlock()
+	n.setup.Acquire(n.env)
+	defer n.setup.Release()
 	n.mu.Lock()
 	state, stopping := n.state, n.stopping
 	n.mu.Unlock()
@@ -171,7 +178,7 @@ func (n *Node) register(id identity.ServiceID, b behavior.Behavior, fresh func()
 		return fmt.Errorf("network: service %d: the node has too many services: their descriptions may take %d bytes", id, maxServiceBytes)
 	}
 	if state == isRunning {
-		ctx, cancel := context.WithTimeout(n.ctx, n.cfg.Limits.ShutdownTime)
+		ctx, cancel := env.WithTimeout(n.env, n.ctx, n.cfg.Limits.ShutdownTime)
 		defer cancel()
 		if err := s.begin(ctx); err != nil {
 			if falls == 0 {
@@ -200,8 +207,8 @@ const maxServiceBytes = 60 << 10
 // Unregister removes a behaviour: OnStop, then OnDisconnect for each of its
 // connections. It waits for both, so it must not be called from a callback.
 func (n *Node) Unregister(id identity.ServiceID) error {
-	n.setup.Lock()
-	defer n.setup.Unlock()
+	n.setup.Acquire(n.env)
+	defer n.setup.Release()
 	s := n.services()[id]
 	if s == nil {
 		return fmt.Errorf("network: service %d is not registered", id)
@@ -212,7 +219,7 @@ func (n *Node) Unregister(id identity.ServiceID) error {
 	if stopping {
 		return agent.ErrStopped
 	}
-	ctx, cancel := n.deadline(n.cfg.Limits.ShutdownTime)
+	ctx, cancel := env.WithTimeout(n.env, context.Background(), n.cfg.Limits.ShutdownTime)
 	defer cancel()
 	s.farewell(ctx)
 	n.withdraw(s)
@@ -266,17 +273,13 @@ func (n *Node) Services() []conn.Service {
 func (n *Node) servicesChanged() {
 	n.tellLocal()
 	announced := n.announced()
-	ctx, cancel := n.deadline(n.cfg.Limits.ShutdownTime)
+	ctx, cancel := env.WithTimeout(n.env, context.Background(), n.cfg.Limits.ShutdownTime)
 	defer cancel()
 	n.eachLink(func(l *link) {
 		l.out.order(func(b []byte) []byte { return wire.AppendServices(b, announced) })
 		done := make(chan struct{})
 		if l.post(linkEvent{op: evFunc, ev: func() { l.match(); close(done) }}) == nil {
-			select {
-			case <-done:
-			case <-l.ended:
-			case <-ctx.Done(): // a handler blocks: the watchdog has named it
-			}
+			n.env.Wait(done, l.ended, ctx.Done()) // in vain where a handler blocks: the watchdog has named it
 		}
 	})
 }
@@ -321,7 +324,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.state = isRunning
 	n.mu.Unlock()
 	defer close(n.stopped)
-	unhook := context.AfterFunc(ctx, func() { n.cancel(context.Cause(ctx)) })
+	unhook := n.env.OnDone(ctx, func() { n.cancel(context.Cause(ctx)) })
 	defer unhook()
 
 	n.tellLocal()
@@ -330,15 +333,15 @@ func (n *Node) Run(ctx context.Context) error {
 	} else {
 		close(n.started)
 		n.care()
-		<-n.ctx.Done()
+		n.env.Wait(n.ctx.Done(), nil, nil)
 	}
 	n.shutdown()
 	return context.Cause(n.ctx)
 }
 
 func (n *Node) beginAll() error {
-	n.setup.Lock()
-	defer n.setup.Unlock()
+	n.setup.Acquire(n.env)
+	defer n.setup.Release()
 	for _, s := range n.table.Load().order {
 		if s.asked {
 			continue // registered while Run began
@@ -376,12 +379,10 @@ func (n *Node) Close(ctx context.Context) error {
 		return nil
 	default:
 	}
-	select {
-	case <-n.stopped:
-		return nil
-	case <-ctx.Done():
+	if n.env.Wait(n.stopped, ctx.Done(), nil) == 1 {
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
 // shutdown stops everything, in the order that Run's comment states.
@@ -400,19 +401,19 @@ func (n *Node) shutdown() {
 	n.mu.Unlock()
 
 	limit := n.cfg.Limits.ShutdownTime
-	ctx, cancel := n.deadline(limit)
+	ctx, cancel := env.WithTimeout(n.env, context.Background(), limit)
 	defer cancel()
 	for _, l := range listeners {
 		l.Close()
 	}
 	n.stopDials()
-	n.setup.Lock() // whoever registers or unregisters now finishes first
+	n.setup.Acquire(n.env) // whoever registers or unregisters now finishes first
 	order := slices.Clone(n.table.Load().order)
-	n.setup.Unlock()
+	n.setup.Release()
 	slices.Reverse(order)
 	half := n.env.Now().Add(limit / 2) // is for OnStop; a behaviour that blocks leaves their shares to the others
 	for i, s := range order {
-		share, done := n.deadline(half.Sub(n.env.Now()) / time.Duration(len(order)-i))
+		share, done := env.WithTimeout(n.env, context.Background(), half.Sub(n.env.Now())/time.Duration(len(order)-i))
 		s.farewell(share)
 		done()
 	}
@@ -440,9 +441,7 @@ func (n *Node) closeLinks(ctx context.Context) {
 		l.close(&conn.CloseError{Code: conn.CodeShutdown})
 	})
 	for _, l := range all {
-		select {
-		case <-l.ended:
-		case <-ctx.Done():
+		if n.env.Wait(l.ended, ctx.Done(), nil) == 1 {
 			l.abort(&conn.CloseError{Code: conn.CodeShutdown}) // a handler that blocks holds it still: see awaitRunning
 		}
 	}
@@ -451,23 +450,9 @@ func (n *Node) closeLinks(ctx context.Context) {
 // awaitRunning waits until what the node runs has ended, but not for callbacks
 // that never return.
 func (n *Node) awaitRunning(d time.Duration) {
-	ctx, cancel := n.deadline(d)
+	ctx, cancel := env.WithTimeout(n.env, context.Background(), d)
 	defer cancel()
-	ended := make(chan struct{})
-	n.env.Go(func() {
-		n.running.Wait()
-		close(ended)
-	})
-	select {
-	case <-ended:
-	case <-ctx.Done():
+	if n.env.Wait(n.running.idle(), ctx.Done(), nil) == 1 {
 		n.cfg.Log.Error("the node has stopped, but a callback of a handler or behaviour still runs: callbacks must not block")
 	}
-}
-
-// deadline returns a context that ends after d on the node's clock.
-func (n *Node) deadline(d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	t := n.env.AfterFunc(d, func() { cancel(context.DeadlineExceeded) })
-	return ctx, func() { t.Stop(); cancel(nil) }
 }

@@ -27,8 +27,10 @@ import (
 type outbox struct {
 	mu      sync.Mutex // guards all but the atomics
 	wake    sync.Cond
-	waiting bool // the writer waits for frames
+	waiting bool   // the writer waits for frames
+	spawn   func() // starts a writer, which ends when nothing is left to write; nil: the writer waits
 	data    []byte
+	box     *[]byte // what data goes back to the pool in
 	control []byte
 	parked  []byte // frames of other nodes that wait for the window of routed messages
 	closed  error  // what senders are told
@@ -51,15 +53,31 @@ func (o *outbox) init() { o.wake.L = &o.mu }
 // o.data, and calls signal.
 func (o *outbox) frame() {
 	if o.data == nil {
-		o.data = (*buffers.Get().(*[]byte))[:0]
+		o.box = buffers.Get().(*[]byte)
+		o.data = (*o.box)[:0]
 	}
 }
 
 // signal wakes the writer. The caller holds mu.
 func (o *outbox) signal() {
-	if o.waiting {
+	switch {
+	case !o.waiting:
+	case o.spawn != nil:
+		o.waiting = false
+		o.spawn()
+	default:
 		o.waiting = false
 		o.wake.Signal()
+	}
+}
+
+// writeOnDemand has spawn start a writer whenever there is something to write.
+func (o *outbox) writeOnDemand(spawn func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spawn, o.waiting = spawn, true
+	if len(o.data)+len(o.control) > 0 {
+		o.signal()
 	}
 }
 
@@ -244,7 +262,7 @@ func (o *outbox) end() {
 		o.closed = agent.ErrNoConn
 	}
 	o.stop = true
-	o.waiting = false
+	o.waiting = false // no other writer is started
 	o.wake.Signal()
 }
 
@@ -262,18 +280,24 @@ func (o *outbox) overrun() bool {
 	return o.flooded
 }
 
-// run writes until end is called, or until a write fails, and returns that
-// error. now tells the time.
+// run writes until end is called, until a write fails, and returns that error,
+// or until there is nothing to write, if another writer is started then. now
+// tells the time.
 func (o *outbox) run(c conn.Conn, now func() time.Time) error {
 	var control, data []byte
+	var box *[]byte
 	for {
 		o.mu.Lock()
 		for !o.stop && len(o.data) == 0 && len(o.control) == 0 {
-			if data != nil {
-				recycle(data)
-				data = nil
+			if box != nil {
+				recycle(box, data)
+				box, data = nil, nil
 			}
 			o.waiting = true
+			if o.spawn != nil {
+				o.mu.Unlock()
+				return nil
+			}
 			o.wake.Wait()
 		}
 		stop := o.stop
@@ -281,10 +305,13 @@ func (o *outbox) run(c conn.Conn, now func() time.Time) error {
 		if stop {
 			return nil
 		}
-		runtime.Gosched() // senders that are runnable now join this batch
+		if o.spawn == nil {
+			runtime.Gosched() // senders that are runnable now join this batch
+		}
 		o.mu.Lock()
 		control, o.control = o.control, control[:0]
 		data, o.data = o.data, data[:0]
+		box, o.box = o.box, box
 		o.mu.Unlock()
 		if err := o.write(c, now, control, data); err != nil {
 			return err
@@ -314,9 +341,10 @@ func (o *outbox) write(c conn.Conn, now func() time.Time, control, data []byte) 
 	return nil
 }
 
-func recycle(b []byte) {
-	if cap(b) > 0 && cap(b) <= maxBuffer {
-		b = b[:0]
-		buffers.Put(&b)
+// recycle gives a buffer back, with what it has grown to.
+func recycle(box *[]byte, b []byte) {
+	if cap(b) <= maxBuffer {
+		*box = b[:0]
+		buffers.Put(box)
 	}
 }

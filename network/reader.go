@@ -67,41 +67,64 @@ func (r *readBuffer) filled(n int) {
 	}
 }
 
-// readLoop parses frames until the connection fails.
+// readLoop reads until the connection fails.
 func (l *link) readLoop() {
-	defer l.n.running.Done()
-	var rb readBuffer
-	rb.b, rb.w = l.rest, len(l.rest)
-	l.rest = nil
-	need := 0
+	defer l.n.running.done()
+	l.parse()
 	for {
-		if rb.w > rb.r {
-			var err error
-			var used int
-			if used, need, err = l.process(rb.b[rb.r:rb.w]); err != nil {
-				l.protocolError(err)
-				break
-			}
-			rb.r += used
-		}
-		n, err := l.c.Read(rb.room(need))
+		n, err := l.c.Read(l.in.room(l.need))
 		if n > 0 {
 			l.reads.Add(1)
-			rb.filled(n)
+			l.in.filled(n)
+			l.parse()
 		}
 		if err != nil {
 			l.finish(readError(err))
 			return
 		}
 	}
-	// Whatever else comes is not read: the goodbye leaves, and the end comes
-	// from the other side or from the grace period.
-	for {
-		if _, err := l.c.Read(rb.b[:cap(rb.b)]); err != nil {
-			l.finish(readError(err))
-			return
+}
+
+// feed is the reader of a connection that feeds its owner: it is called with
+// what has arrived, and once with the end.
+func (l *link) feed(p []byte, err error) {
+	if err != nil {
+		defer l.n.running.done()
+		l.finish(readError(err))
+		return
+	}
+	l.reads.Add(1)
+	if l.in.r == l.in.w {
+		p = p[l.frames(p):] // in place
+		l.in = readBuffer{}
+	}
+	for len(p) > 0 {
+		n := copy(l.in.room(l.need), p)
+		p = p[n:]
+		l.in.filled(n)
+		l.parse()
+	}
+}
+
+// parse deals with the whole frames in the buffer.
+func (l *link) parse() { l.in.r += l.frames(l.in.b[l.in.r:l.in.w]) }
+
+// frames deals with the whole frames in b and returns how many bytes they are.
+// After an error whatever else comes is not looked at: the goodbye leaves, and
+// the end comes from the other side or from the grace period.
+func (l *link) frames(b []byte) (used int) {
+	if len(b) > 0 && !l.deaf {
+		var err error
+		if used, l.need, err = l.process(b); err != nil {
+			l.deaf = true
+			l.protocolError(err)
 		}
 	}
+	if l.deaf {
+		l.need = 0
+		return len(b)
+	}
+	return used
 }
 
 // readError puts a name to the end of a connection that nobody asked for.
@@ -325,9 +348,9 @@ func (l *link) receiveDatagrams() {
 		return
 	}
 	l.datagramsIn = true
-	l.n.running.Add(1)
+	l.n.running.add(1)
 	l.n.env.Go(func() {
-		defer l.n.running.Done()
+		defer l.n.running.done()
 		for {
 			b, err := dc.ReceiveDatagram(l.ctx)
 			if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/plexus-net/plexus/router"
 )
 
-// closedReady is what Ready returns where waiting would be in vain.
+// closedReady is returned where there is nothing to wait for.
 var closedReady = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)

@@ -111,7 +111,7 @@ func (n *Node) newService(id identity.ServiceID, b behavior.Behavior) (*service,
 			s.watch = append(s.watch, w)
 		}
 	}
-	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	s.ctx, s.stop = context.WithCancelCause(env.With(context.Background(), n.env))
 	s.log = n.cfg.Log.With("service", id, "name", s.info.Name)
 	s.agent = agent.NewBehavior(n.agentEnv(s, s.ctx, s.log, &behaviorBackend{s}))
 	return s, nil
@@ -330,7 +330,7 @@ func (s *service) handle(it *item) {
 	case opConnect:
 		s.connected(it.link, it.ev.(*slot))
 	case opLost:
-		s.disconnected(it.link, it.ev.(lost).cause)
+		s.disconnected(it.link, it.ev.(error))
 	case opTick:
 		s.ticked.Store(false)
 		if s.hooks.tick != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 )
 
 // A Change says what the value of a key has become, or that a watcher has to
@@ -104,9 +105,11 @@ func (w *Watcher) Next(ctx context.Context) (Change, error) {
 		if ok || err != nil {
 			return c, err
 		}
-		select {
-		case <-w.ready:
-		case <-ctx.Done():
+		surroundings := context.Background()
+		if a := w.s.agent.Load(); a != nil {
+			surroundings = a.Context()
+		}
+		if env.Of(surroundings).Wait(w.ready, ctx.Done(), nil) == 1 {
 			return Change{}, context.Cause(ctx)
 		}
 	}
