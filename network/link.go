@@ -200,6 +200,9 @@ func (l *link) handle(e *linkEvent) {
 // OnMessage, which is called most, is noted by the slot alone, until the batch
 // ends. Under the turn.
 func (l *link) enter(s *slot, hook *string) {
+	if hook != nil {
+		l.n.note(s.id, *hook, l)
+	}
 	l.hook.Store(hook)
 	l.current.Store(s)
 }

@@ -39,6 +39,7 @@ type Node struct {
 	self     identity.NodeID
 	instance uint64
 	env      env.Env
+	trace    env.Tracer // nil: nobody wants to know of callbacks
 	local    conn.Local
 	learner  router.Learner // nil: the table does not want to learn
 	count    counters
@@ -106,6 +107,7 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), pings: make(map[uint64]ping),
 		local: conn.Local{Key: cfg.Key, HandshakeTimeout: cfg.Limits.HandshakeTime, MaxHandshakes: cfg.Limits.Handshakes}}
 	n.cfg.Log = cfg.Log.With("node", n.self.Short())
+	n.trace, _ = e.(env.Tracer)
 	n.learner, _ = cfg.Router.(router.Learner)
 	n.table.Store(&serviceTable{byID: map[identity.ServiceID]*service{}})
 	n.ctx, n.cancel = context.WithCancelCause(env.With(context.Background(), e))

@@ -380,6 +380,9 @@ func (l *link) datagramArrived(b []byte) {
 	l.received.Add(1)
 	if s.state == toHandler {
 		l.msg = conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
+		if l.n.trace != nil {
+			l.n.noteMessage(id, &l.msg)
+		}
 		l.enter(s, nil)
 		s.handler.OnMessage(s.agent, &l.msg)
 		l.leave()

@@ -154,6 +154,9 @@ func (s *service) takes(m *conn.Message) bool {
 
 func (s *service) taken(m *conn.Message) (yes bool) {
 	s.guard(func() {
+		if s.n.trace != nil && m.Kind >= conn.KindReserved {
+			s.n.noteMessage(s.id, m)
+		}
 		for _, p := range s.parts {
 			if yes = p.Take(s.agent, m); yes {
 				return
@@ -281,6 +284,9 @@ func (s *service) run(c *chunk, at int) (next int) {
 			if it.link == nil && s.takes(&s.msg) {
 				continue
 			}
+			if s.n.trace != nil {
+				s.n.noteMessage(s.id, &s.msg)
+			}
 			s.b.OnMessage(s.agent, &s.msg)
 			continue
 		}
@@ -325,6 +331,7 @@ func (s *service) handle(it *item) {
 			if it.link != nil && !open {
 				return // told by an agent that has outlived its connection
 			}
+			s.n.note(s.id, nameEvent, it.link)
 			s.hooks.event.OnEvent(s.agent, from, it.ev)
 		}
 	case opConnect:
@@ -335,11 +342,13 @@ func (s *service) handle(it *item) {
 		s.ticked.Store(false)
 		if s.hooks.tick != nil {
 			s.running.Store(&nameTick)
+			s.n.note(s.id, nameTick, nil)
 			s.hooks.tick.OnTick(s.agent, s.n.env.Now())
 		}
 	case opDialError:
 		if s.hooks.dialError != nil {
 			s.running.Store(&nameDialError)
+			s.n.note(s.id, nameDialError, nil)
 			f := it.ev.(dialFailure)
 			s.hooks.dialError.OnDialError(s.agent, f.dial, f.err)
 		}
@@ -347,6 +356,7 @@ func (s *service) handle(it *item) {
 		s.running.Store(&nameReport)
 		r := it.ev.(agent.Report)
 		if s.hooks.report != nil {
+			s.n.note(s.id, nameReport, nil)
 			s.hooks.report.OnReport(s.agent, r)
 		}
 	}
@@ -360,6 +370,7 @@ func (s *service) connected(l *link, sl *slot) {
 	var h behavior.Handler
 	if s.hooks.connect != nil {
 		s.running.Store(&nameConnect)
+		s.n.note(s.id, nameConnect, l)
 		h = s.hooks.connect.OnConnect(s.agent, info)
 	}
 	if h != nil {
@@ -383,6 +394,7 @@ func (s *service) disconnected(l *link, cause error) {
 	delete(s.links, l)
 	if s.hooks.disconnect != nil {
 		s.running.Store(&nameDisconnect)
+		s.n.note(s.id, nameDisconnect, l)
 		s.hooks.disconnect.OnDisconnect(s.agent, info, cause)
 	}
 }

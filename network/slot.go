@@ -128,6 +128,9 @@ func (s *slot) receive(kind conn.Kind, payload []byte) {
 		if l.current.Load() != s {
 			l.current.Store(s)
 		}
+		if l.n.trace != nil {
+			l.n.noteMessage(s.id, &l.msg)
+		}
 		s.handler.OnMessage(s.agent, &l.msg)
 		s.inline += len(payload) + overhead
 		s.touch()

@@ -1,16 +1,17 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
-	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -35,10 +36,10 @@ type Client struct {
 	MaxPending int
 
 	private bool
-	agent   atomic.Pointer[agent.Behavior]
+	host    atomic.Pointer[host] // nil: not running
 	ids     sequence
 	pending table
-	calls   sync.Pool // of *call that are not in flight. Not global: they hold channels
+	answers answers
 	turn    turnQueue
 	counts  counts
 	unwatch func() bool // forgets to stop when the context of the agent ends
@@ -46,7 +47,7 @@ type Client struct {
 
 // counts are the counters behind [Stats].
 type counts struct {
-	calls, served, late, forged, malformed, refused, unknown, lost atomic.Uint64
+	calls, served, late, forged, malformed, refused, unknown, lost, resent atomic.Uint64
 }
 
 // Stats counts what a Client, or the Server that it is in, has done.
@@ -60,7 +61,8 @@ type Stats struct {
 	Served  uint64 // calls of which the function has run
 	Refused uint64 // calls refused because of a limit
 	Unknown uint64 // calls of methods that there are not
-	Lost    uint64 // answers that the caller did not take in time
+	Resent  uint64 // answers sent again, because they found no way to the caller
+	Lost    uint64 // answers that are known not to have reached their caller in time
 
 	Malformed uint64 // messages that are no calls or answers
 }
@@ -79,7 +81,7 @@ func (c *Client) CallRaw(ctx context.Context, to router.Route, method string, pa
 	if err != nil {
 		return nil, err
 	}
-	defer c.release(k)
+	defer k.release()
 	k.out = append(k.out, payload...)
 	kept := k.in
 	k.in = nil // what comes in is made for the caller of this call
@@ -95,20 +97,20 @@ func (c *Client) CallRaw(ctx context.Context, to router.Route, method string, pa
 func (c *Client) Stats() Stats {
 	n := &c.counts
 	return Stats{Pending: int(c.pending.count.Load()), Calls: n.calls.Load(), Late: n.late.Load(), Forged: n.forged.Load(), Served: n.served.Load(),
-		Refused: n.refused.Load(), Unknown: n.unknown.Load(), Lost: n.lost.Load(), Malformed: n.malformed.Load()}
+		Refused: n.refused.Load(), Unknown: n.unknown.Load(), Resent: n.resent.Load(), Lost: n.lost.Load(), Malformed: n.malformed.Load()}
 }
 
 // begin prepares a call: its ID, and the header of its request. own is the
 // time-out of the method, zero if it has none.
 func (c *Client) begin(ctx context.Context, method string, to router.Route, own time.Duration) (*call, error) {
-	a := c.agent.Load()
-	if a == nil {
+	h := c.host.Load()
+	if h == nil {
 		return nil, &Error{Code: Stopped, Method: method, Text: "the behaviour of this client is not running; register it with a node that runs"}
 	}
 	if len(method) == 0 || len(method) > maxName {
 		return nil, &Error{Code: NoMethod, Method: method, Text: "names of methods have 1 to 64 bytes"}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := env.Err(ctx); err != nil {
 		return nil, &Error{Code: endCode(err), Method: method, Err: context.Cause(ctx)}
 	}
 	left, timed := own, true
@@ -116,19 +118,19 @@ func (c *Client) begin(ctx context.Context, method string, to router.Route, own 
 		left = defaultTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		if d := time.Until(deadline); own == 0 || d <= own {
+		if d := deadline.Sub(h.env.Now()); own == 0 || d <= own {
 			left, timed = d, false
 		}
 	}
-	k, _ := c.calls.Get().(*call)
+	k, _ := h.calls.Get().(*call)
 	if k == nil {
-		k = &call{done: make(chan struct{}, 1)}
+		k = newCall(h)
 	}
-	k.id = c.ids.next(&k.scratch)
-	k.method, k.to, k.agent, k.left, k.timed = method, to, a, left, timed
+	k.number, k.id = c.ids.next(&k.scratch)
+	k.method, k.to, k.left, k.timed = method, to, left, timed
 	k.service = to.Service
 	if k.service == 0 {
-		k.service = a.Service()
+		k.service = h.Service()
 	}
 	k.out = appendRequest(k.out[:0], k.id, left, method)
 	return k, nil
@@ -142,22 +144,6 @@ func endCode(err error) Code {
 	return Canceled
 }
 
-// release makes a call that has ended ready for another. Calls of Go are left
-// to the garbage collector: their request may still be on its way through Send.
-func (c *Client) release(k *call) {
-	if k.finish != nil {
-		return
-	}
-	if cap(k.out) > maxKept {
-		k.out = nil
-	}
-	if cap(k.in) > maxKept {
-		k.in = nil
-	}
-	k.agent, k.code, k.node, k.text, k.err = nil, 0, identity.NodeID{}, "", nil
-	c.calls.Put(k)
-}
-
 // await sends a call and waits until it has ended.
 func (c *Client) await(ctx context.Context, k *call) error {
 	if code := c.pending.add(k, c.maxPending()); code != 0 {
@@ -165,33 +151,27 @@ func (c *Client) await(ctx context.Context, k *call) error {
 	}
 	if err := c.send(ctx, k); err != nil {
 		if c.pending.drop(k.id) {
-			if ctx.Err() != nil {
-				return k.fail(endCode(ctx.Err()), err)
+			if ended := env.Err(ctx); ended != nil {
+				return k.fail(endCode(ended), err)
 			}
 			return k.fail(codeOf(err), err)
 		}
-		<-k.done
-		return k.result()
+		return k.wait()
 	}
 	c.counts.calls.Add(1)
-	var expired <-chan time.Time
+	var expired <-chan struct{}
 	if k.timed {
-		if k.timer == nil {
-			k.timer = time.NewTimer(k.left)
-		} else {
-			k.timer.Reset(k.left)
-		}
-		defer k.timer.Stop()
-		expired = k.timer.C
+		expired = k.expired
+		k.timer = rearm(k.host.env, k.timer, k.left, k.expire)
+		defer k.disarm()
 	}
-	select {
-	case <-k.done:
+	switch k.host.env.Wait(k.done, expired, ctx.Done()) {
+	case 0:
 		return k.result()
-	case <-expired:
+	case 1:
 		return c.abandon(k, Timeout, context.DeadlineExceeded)
-	case <-ctx.Done():
-		return c.abandon(k, endCode(ctx.Err()), context.Cause(ctx))
 	}
+	return c.abandon(k, endCode(env.Err(ctx)), context.Cause(ctx))
 }
 
 func (c *Client) maxPending() int {
@@ -216,15 +196,16 @@ func (k *call) outgoing() agent.Outgoing {
 
 // send sends the request, waiting while the receiver does not keep up.
 func (c *Client) send(ctx context.Context, k *call) error {
-	err := k.agent.SendMessage(k.outgoing())
+	err := k.host.SendMessage(k.outgoing())
 	if !errors.Is(err, agent.ErrQueueFull) {
 		return err
 	}
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, k.left)
+	e := k.host.env
+	start := e.Now()
+	ctx, cancel := env.WithTimeout(e, ctx, k.left)
 	defer cancel()
-	err = k.agent.SendMessageWait(ctx, k.outgoing())
-	k.left -= time.Since(start)
+	err = k.host.SendMessageWait(ctx, k.outgoing())
+	k.left -= e.Now().Sub(start)
 	return err
 }
 
@@ -232,8 +213,7 @@ func (c *Client) send(ctx context.Context, k *call) error {
 // itself.
 func (c *Client) abandon(k *call, code Code, cause error) error {
 	if !c.pending.drop(k.id) {
-		<-k.done
-		return k.result()
+		return k.wait()
 	}
 	if code == Canceled {
 		// The server ends calls at their deadline by itself. A cancel that is
@@ -242,7 +222,7 @@ func (c *Client) abandon(k *call, code Code, cause error) error {
 		o.Kind, o.Report, o.ID = kindCancel, false, 0
 		k.out = appendCancel(k.out[:0], k.id)
 		o.Payload = k.out
-		_ = k.agent.SendMessage(o)
+		_ = k.host.SendMessage(o)
 	}
 	return k.fail(code, cause)
 }
@@ -251,7 +231,7 @@ func (c *Client) abandon(k *call, code Code, cause error) error {
 // will never be called.
 func (c *Client) launch(k *call) error {
 	id := k.id // k belongs to others as soon as it is in the table
-	k.expiry = time.AfterFunc(k.left, func() {
+	k.expiry = k.host.env.AfterFunc(k.left, func() {
 		c.settle(id, anyone, func(k *call) { k.code, k.err = Timeout, context.DeadlineExceeded })
 	})
 	expiry, o := k.expiry, k.outgoing()
@@ -259,7 +239,7 @@ func (c *Client) launch(k *call) error {
 		expiry.Stop()
 		return k.fail(code, c.refusal(code))
 	}
-	if err := k.agent.SendMessage(o); err != nil && c.pending.drop(id) {
+	if err := k.host.SendMessage(o); err != nil && c.pending.drop(id) {
 		expiry.Stop()
 		return k.fail(codeOf(err), err)
 	}
@@ -295,24 +275,27 @@ func (c *Client) settle(id uint64, accept func(*call) bool, end func(*call)) (do
 	return true, true
 }
 
-// settleAll is settle for all calls that accept agrees to.
+// settleAll is settle for all calls that accept agrees to, in the order in which
+// they began.
 func (c *Client) settleAll(accept func(*call) bool, end func(*call), stop bool) {
+	type begun struct{ number, id uint64 }
+	var all []begun
 	for i := range c.pending.shards {
 		s := &c.pending.shards[i]
 		s.mu.Lock()
 		if stop {
 			s.open = false
 		}
-		var ids []uint64
 		for id, k := range s.calls {
 			if accept(k) {
-				ids = append(ids, id)
+				all = append(all, begun{k.number, id})
 			}
 		}
 		s.mu.Unlock()
-		for _, id := range ids {
-			c.settle(id, anyone, end)
-		}
+	}
+	slices.SortFunc(all, func(a, b begun) int { return cmp.Compare(a.number, b.number) })
+	for _, k := range all {
+		c.settle(k.id, anyone, end)
 	}
 }
 
@@ -325,7 +308,9 @@ func (c *Client) Take(a *agent.Behavior, m *conn.Message) bool {
 	case kindRequest:
 		if id, _, _, ok := parseID(m.Payload); ok {
 			c.counts.unknown.Add(1)
-			sendFailure(a, &origin{id: id, node: m.From, service: m.FromService, conn: m.Conn, direct: m.Hops == 1}, NoMethod, "")
+			h := c.on(a)
+			o := h.origin(m, id)
+			c.fail(h, &o, NoMethod, "")
 		}
 	case kindCancel:
 	default:
@@ -359,15 +344,17 @@ func (c *Client) answer(m *conn.Message) {
 
 // PartStart makes the client ready.
 func (c *Client) PartStart(a *agent.Behavior) {
-	c.start(a)
-	c.unwatch = context.AfterFunc(a.Context(), c.stop)
+	h := newHost(a)
+	c.start(h)
+	c.unwatch = h.env.OnDone(a.Context(), c.stop)
 }
 
-func (c *Client) start(a *agent.Behavior) {
-	c.ids.start(a.Rand())
-	c.turn.start(a)
+func (c *Client) start(h *host) {
+	c.ids.start(h.Rand())
+	c.turn.start(h)
 	c.pending.start()
-	c.agent.Store(a)
+	c.answers.start()
+	c.host.Store(h)
 }
 
 // PartStop ends all calls with Stopped. A behaviour that panics is not told that
@@ -382,7 +369,8 @@ func (c *Client) PartStop(*agent.Behavior) {
 }
 
 func (c *Client) stop() {
-	c.agent.Store(nil)
+	c.host.Store(nil)
+	c.counts.lost.Add(c.answers.stop())
 	c.settleAll(anyone, func(k *call) { k.code, k.err = Stopped, agent.ErrStopped }, true)
 }
 
@@ -394,14 +382,17 @@ func (c *Client) PartDisconnect(_ *agent.Behavior, lost conn.Info, cause error) 
 	c.settleAll(func(k *call) bool { return k.uses(lost, replaced) }, func(k *call) { k.code, k.err = ConnClosed, cause }, false)
 }
 
-// PartReport ends the call whose request was not delivered.
+// PartReport ends the call whose request was not delivered, and has an answer
+// that was not delivered sent again.
 func (c *Client) PartReport(_ *agent.Behavior, r agent.Report) {
-	if r.Kind != kindRequest {
-		return
+	switch r.Kind {
+	case kindRequest:
+		c.settle(r.ID, func(k *call) bool { return r.To == k.service }, func(k *call) {
+			k.code, k.node, k.err = codeOf(r.Failure), r.From, r.Failure
+		})
+	case kindAnswer:
+		c.undelivered(r)
 	}
-	c.settle(r.ID, func(k *call) bool { return r.To == k.service }, func(k *call) {
-		k.code, k.node, k.err = codeOf(r.Failure), r.From, r.Failure
-	})
 }
 
 // Parts returns the client itself.

@@ -30,6 +30,14 @@
 // knows their ID, which is as good as random and known only to the nodes that
 // carried the request.
 //
+// Answers to a neighbour go back over its connection. Others find their own way,
+// and may find none, above all while a network forms. Where that is seen at once,
+// or a node on the way reports it, the answer is sent again, after 100 ms
+// at first and then each second, until the deadline of the call or for a minute.
+// For that 4096 of these answers, and 4 MiB, are kept for two seconds each;
+// those beyond are sent once. It is not seen if the report is lost, too: then
+// the call ends at its deadline.
+//
 // Calls fail at once where nobody knows the way, nobody serves the service or
 // method, a limit is reached, or the behaviour at either end stops; and calls
 // to a connection, or to the node at its other end, when that connection ends.

@@ -172,6 +172,29 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// TestExpiryAsTheAnswerComes: the time-out of a call that has been answered at
+// the last moment does not end another.
+func TestExpiryAsTheAnswerComes(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		to := router.ToNode(w.bob.id).At(70)
+		const last = 1500 * time.Microsecond // bob has 2 ms: time travels in milliseconds
+		w.server[w.bob].HandleRaw("just", rpc.Options{}, func(_ context.Context, req []byte) ([]byte, error) { time.Sleep(last); return req, nil })
+		just := rpc.NewMethod[[]byte, []byte]("just").Within(last)
+		answered, expired := 0, 0
+		for range 2000 {
+			if _, err := just.Call(t.Context(), w.client[w.alice], to, nil); err == nil {
+				answered++
+			} else if want(t, err, rpc.Timeout); err != nil {
+				expired++
+			}
+			if _, err := sum.Call(t.Context(), w.client[w.alice], to, sumRequest{}); err != nil {
+				t.Fatalf("the call after one at its deadline: %v", err)
+			}
+		}
+		t.Logf("%d answered, %d expired", answered, expired)
+	})
+}
+
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

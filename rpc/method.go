@@ -101,7 +101,7 @@ func (m Method[Req, Res]) Call(ctx context.Context, c *Client, to router.Route, 
 	if err != nil {
 		return res, err
 	}
-	defer c.release(k)
+	defer k.release()
 	if k.out, err = m.codec.Append(k.out, &req); err != nil {
 		return res, k.fail(encodeCode(err), err)
 	}

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -27,13 +27,14 @@ import (
 // that no answer can find it, so that it can be used again for another call,
 // with another ID.
 type call struct {
+	host    *host
+	number  uint64 // of all calls, in the order in which they begin
 	id      uint64
 	method  string
 	to      router.Route
 	service identity.ServiceID // the service asked
-	agent   *agent.Behavior
-	left    time.Duration // what the call has left when it begins
-	timed   bool          // left is not watched over by the context
+	left    time.Duration      // what the call has left when it begins
+	timed   bool               // left is not watched over by the context
 
 	// Set by who takes the call out of the table, unless the caller itself does.
 	code Code // zero: answered, with in
@@ -43,11 +44,46 @@ type call struct {
 	in   []byte
 
 	done    chan struct{}     // has a token when the call has ended; cap 1
-	timer   *time.Timer       // ends calls that wait, made when first needed
-	expiry  *time.Timer       // ends calls of Go
+	expired chan struct{}     // has a token when timer has fired; cap 1
+	timer   env.Timer         // ends calls that wait, made when first needed
+	expire  func()            // what timer does
+	spoilt  bool              // timer has fired: a token may be in expired, or yet to come
+	expiry  env.Timer         // ends calls of Go
 	finish  func(*call)       // for calls of Go: to run on the behaviour's turn
 	out     []byte            // the request
 	scratch [idBlockSize]byte // for making the ID
+}
+
+func newCall(h *host) *call {
+	k := &call{host: h, done: make(chan struct{}, 1), expired: make(chan struct{}, 1)}
+	k.expire = func() { k.expired <- struct{}{} }
+	return k
+}
+
+// wait waits for a call that somebody else has taken out of the table.
+func (k *call) wait() error {
+	k.host.env.Wait(k.done, nil, nil)
+	return k.result()
+}
+
+// disarm stops the timer of a call that has ended.
+func (k *call) disarm() { k.spoilt = !k.timer.Stop() }
+
+// release makes a call that has ended ready for another. Two kinds are left to
+// the garbage collector: those whose timer has fired, since that might end the
+// other, and those of Go, whose request may still be on its way through Send.
+func (k *call) release() {
+	if k.finish != nil || k.spoilt {
+		return
+	}
+	if cap(k.out) > maxKept {
+		k.out = nil
+	}
+	if cap(k.in) > maxKept {
+		k.in = nil
+	}
+	k.code, k.node, k.text, k.err = 0, identity.NodeID{}, "", nil
+	k.host.calls.Put(k)
 }
 
 // asked reports whether a message comes from who may answer the call: the node
@@ -177,9 +213,10 @@ func (q *sequence) start(r *rand.Rand) {
 	q.count.Store(r.Uint64())
 }
 
-// next makes an ID.
-func (q *sequence) next(scratch *[idBlockSize]byte) uint64 {
-	return permute(q.block, scratch, q.count.Add(1))
+// next makes an ID, and returns with it the number that it was made from.
+func (q *sequence) next(scratch *[idBlockSize]byte) (number, id uint64) {
+	number = q.count.Add(1)
+	return number, permute(q.block, scratch, number)
 }
 
 // permute maps 64 bits to 64 bits, one to one: a Feistel network of four rounds

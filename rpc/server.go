@@ -1,18 +1,20 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 )
 
 // Defaults of the limits of [Server].
@@ -20,9 +22,6 @@ const (
 	defaultServing = 1024
 	defaultPerPeer = 256
 )
-
-// workerIdle is how long a goroutine waits for another call to serve.
-const workerIdle = 5 * time.Second
 
 // A Server serves calls for the behaviour that embeds or holds it, and makes
 // calls, with the Client that is in it. The zero Server is ready; a behaviour
@@ -52,12 +51,11 @@ type Server struct {
 	methods     atomic.Pointer[map[string]*method]
 
 	mu      sync.Mutex // guards what follows; never held while calling out
-	started bool
+	crew    *crew      // nil: not running
+	number  uint64     // of the last call that was admitted
 	serving map[callKey]*serving
 	peers   map[identity.NodeID]int // calls served, by caller
 	waiting int                     // answers that wait until their caller takes them
-	work    chan *serving           // to goroutines that wait for a call
-	quit    chan struct{}           // closed: they end
 }
 
 // A method is a function that serves calls.
@@ -165,12 +163,16 @@ func (s *Server) request(a *agent.Behavior, m *conn.Message) {
 		s.counts.malformed.Add(1)
 		return
 	}
-	o := origin{id: id, node: m.From, service: m.FromService, conn: m.Conn, direct: m.Hops == 1}
+	h := s.on(a)
+	o := h.origin(m, id)
 	left, name, ok := parseRequest(header)
 	if !ok {
 		s.counts.malformed.Add(1)
-		sendFailure(a, &o, Decode, "the header of the request is malformed")
+		s.fail(h, &o, Decode, "the header of the request is malformed")
 		return
+	}
+	if left != 0 { // else it has the default already
+		o.deadline = o.deadline.Add(left - defaultTimeout)
 	}
 	var mt *method
 	if all := s.methods.Load(); all != nil {
@@ -178,38 +180,30 @@ func (s *Server) request(a *agent.Behavior, m *conn.Message) {
 	}
 	if mt == nil {
 		s.counts.unknown.Add(1)
-		sendFailure(a, &o, NoMethod, "")
+		s.fail(h, &o, NoMethod, "")
 		return
 	}
-	if left == 0 {
-		left = defaultTimeout
-	}
-	v := &serving{origin: o, agent: a, method: mt, deadline: time.Now().Add(left)}
+	v := &serving{origin: o, host: h, method: mt}
 	if mt.options.Inline {
 		v.body = body
 		s.run(v)
 		return
 	}
-	code, text, work, quit := s.admit(v)
+	crew, w, code, text := s.admit(v)
 	switch {
 	case code != 0:
 		s.counts.refused.Add(1)
-		sendFailure(a, &o, code, text)
-		return
-	case work == nil: // the same call again
-		return
-	}
-	v.hold(body)
-	select {
-	case work <- v:
-	default:
-		go s.worker(v, work, quit)
+		s.fail(h, &v.origin, code, text)
+	case w != nil: // else it is the same call again
+		v.hold(body)
+		s.give(crew, w, v)
 	}
 }
 
-// admit counts a call among those served, or says which limit forbids that. A
-// call that is being served already is refused without a code: work is nil.
-func (s *Server) admit(v *serving) (code Code, text string, work chan *serving, quit chan struct{}) {
+// admit counts a call among those served and hires who is to serve it, or says
+// which limit forbids that. A call that is being served already is refused
+// without a code: w is nil.
+func (s *Server) admit(v *serving) (c *crew, w *worker, code Code, text string) {
 	key := v.key()
 	all, each := s.MaxServing, s.MaxPerPeer
 	if all <= 0 {
@@ -221,54 +215,39 @@ func (s *Server) admit(v *serving) (code Code, text string, work chan *serving, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.started:
-		return Stopped, "", nil, nil
+	case s.crew == nil:
+		return nil, nil, Stopped, ""
 	case s.serving[key] != nil:
-		return 0, "", nil, nil
+		return nil, nil, 0, ""
 	case len(s.serving) >= all:
-		return Overloaded, fmt.Sprintf("%d calls are being served; Server.MaxServing raises the limit", all), nil, nil
+		return nil, nil, Overloaded, fmt.Sprintf("%d calls are being served; Server.MaxServing raises the limit", all)
 	case s.peers[v.node] >= each:
-		return Overloaded, fmt.Sprintf("%d calls of this node are being served; Server.MaxPerPeer raises the limit", each), nil, nil
+		return nil, nil, Overloaded, fmt.Sprintf("%d calls of this node are being served; Server.MaxPerPeer raises the limit", each)
 	case v.method.options.MaxCalls > 0 && v.method.running >= v.method.options.MaxCalls:
-		return Overloaded, fmt.Sprintf("%d calls of this method are being served; Options.MaxCalls raises the limit", v.method.options.MaxCalls), nil, nil
+		return nil, nil, Overloaded, fmt.Sprintf("%d calls of this method are being served; Options.MaxCalls raises the limit", v.method.options.MaxCalls)
 	}
 	s.serving[key] = v
 	s.peers[v.node]++
 	v.method.running++
-	v.admitted = true
-	return 0, "", s.work, s.quit
+	s.number++
+	v.number = s.number
+	return s.crew, s.crew.hire(), 0, ""
 }
 
 // leave undoes admit.
 func (s *Server) leave(v *serving) {
-	if !v.admitted {
+	if v.number == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v.admitted = false
+	v.method.running--
+	if s.serving[v.key()] != v {
+		return // admitted before the last start
+	}
 	delete(s.serving, v.key())
 	if s.peers[v.node]--; s.peers[v.node] <= 0 {
 		delete(s.peers, v.node)
-	}
-	v.method.running--
-}
-
-// worker serves a call, and then others, until there has been none for a while.
-func (s *Server) worker(v *serving, work <-chan *serving, quit <-chan struct{}) {
-	idle := time.NewTimer(workerIdle)
-	defer idle.Stop()
-	for {
-		s.run(v)
-		v = nil
-		idle.Reset(workerIdle)
-		select {
-		case v = <-work:
-		case <-idle.C:
-			return
-		case <-quit:
-			return
-		}
 	}
 }
 
@@ -296,7 +275,7 @@ func (s *Server) finish(v *serving, out []byte, err error) {
 	if !answer {
 		return
 	}
-	if !time.Now().Before(v.deadline) {
+	if !v.host.env.Now().Before(v.deadline) {
 		s.counts.lost.Add(1)
 		return
 	}
@@ -304,9 +283,9 @@ func (s *Server) finish(v *serving, out []byte, err error) {
 		code, text := failure(err)
 		out = append(appendAnswer(out[:0], v.id, code), text...)
 	}
-	switch err := v.send(v.agent, out); {
+	switch err := s.reply(v.host, &v.origin, out, v.host.SendMessage); {
 	case errors.Is(err, agent.ErrTooLarge):
-		sendFailure(v.agent, &v.origin, TooLarge, "the answer is too large")
+		s.fail(v.host, &v.origin, TooLarge, "the answer is too large")
 	case errors.Is(err, agent.ErrQueueFull):
 		s.sendLater(v, out)
 	case err != nil:
@@ -328,16 +307,18 @@ func (s *Server) sendLater(v *serving, out []byte) {
 		return
 	}
 	out = append([]byte(nil), out...)
-	go func() {
-		ctx, cancel := context.WithDeadline(v.agent.Context(), v.deadline)
+	h := v.host
+	h.env.Go(func() {
+		ctx, cancel := env.WithTimeout(h.env, h.Context(), v.deadline.Sub(h.env.Now()))
 		defer cancel()
-		if v.agent.SendWait(ctx, v.home(), kindAnswer, out) != nil {
+		send := func(o agent.Outgoing) error { return h.SendMessageWait(ctx, o) }
+		if s.reply(h, &v.origin, out, send) != nil {
 			s.counts.lost.Add(1)
 		}
 		s.mu.Lock()
 		s.waiting--
 		s.mu.Unlock()
-	}()
+	})
 }
 
 // cancel ends a call because its caller asks for that. Nothing is answered.
@@ -355,27 +336,28 @@ func (s *Server) cancel(m *conn.Message) {
 	}
 }
 
-// pick returns the calls being served that match.
+// pick returns the calls being served that match, in the order of their arrival.
+// The caller holds mu.
 func (s *Server) pick(match func(*serving) bool) (picked []*serving) {
 	for _, v := range s.serving {
 		if match(v) {
 			picked = append(picked, v)
 		}
 	}
+	slices.SortFunc(picked, func(a, b *serving) int { return cmp.Compare(a.number, b.number) })
 	return picked
 }
 
 // PartStart makes the server ready.
 func (s *Server) PartStart(a *agent.Behavior) {
+	h := newHost(a)
 	s.mu.Lock()
-	s.started = true
+	s.crew = &crew{env: h.env}
 	s.serving = make(map[callKey]*serving)
 	s.peers = make(map[identity.NodeID]int)
-	s.work = make(chan *serving)
-	s.quit = make(chan struct{})
 	s.mu.Unlock()
-	s.start(a)
-	s.unwatch = context.AfterFunc(a.Context(), func() { s.stop(a) })
+	s.start(h)
+	s.unwatch = h.env.OnDone(a.Context(), func() { s.stop(h) })
 }
 
 // PartStop ends the contexts of all functions that run and answers their calls
@@ -385,21 +367,23 @@ func (s *Server) PartStop(a *agent.Behavior) {
 		return // it has not started
 	}
 	s.unwatch()
-	s.stop(a)
+	s.stop(s.on(a))
 	s.turn.run()
 }
 
-func (s *Server) stop(a *agent.Behavior) {
+func (s *Server) stop(h *host) {
 	s.mu.Lock()
-	if s.started {
-		s.started = false
-		close(s.quit)
+	var idle []*worker
+	if s.crew != nil {
+		idle = s.crew.disband()
+		s.crew = nil
 	}
 	all := s.pick(func(*serving) bool { return true })
 	s.mu.Unlock()
+	dismiss(idle)
 	for _, v := range all {
 		if v.claim() {
-			sendFailure(a, &v.origin, Stopped, "")
+			s.fail(h, &v.origin, Stopped, "")
 			v.end(context.Canceled)
 		}
 	}

@@ -10,40 +10,39 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/agent"
+	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/router"
 )
 
 // An origin is where a call came from.
 type origin struct {
-	id      uint64
-	node    identity.NodeID
-	service identity.ServiceID
-	conn    identity.ConnID
-	direct  bool // node is at the other end of conn
+	id       uint64
+	node     identity.NodeID
+	service  identity.ServiceID
+	direct   bool // node is at the other end of conn
+	conn     identity.ConnID
+	deadline time.Time // when the caller gives up
+}
+
+// origin returns where a request came from, with the deadline of one that does
+// not say its own.
+func (h *host) origin(m *conn.Message, id uint64) origin {
+	return origin{id: id, node: m.From, service: m.FromService, conn: m.Conn, direct: m.Hops == 1, deadline: h.env.Now().Add(defaultTimeout)}
 }
 
 func (o *origin) key() callKey { return callKey{o.node, o.service, o.id} }
 
-// home is the way back to the caller.
-func (o *origin) home() router.Route { return router.ToNode(o.node).At(o.service) }
-
-// send sends an answer: back over the connection that the call came in on where
-// its caller is at the other end of it, which needs no routing, else by route.
-func (o *origin) send(a *agent.Behavior, answer []byte) error {
-	if o.direct && o.conn != 0 {
-		err := a.SendMessage(agent.Outgoing{To: router.ToConn(o.conn).At(o.service), Kind: kindAnswer, Payload: answer, ToBehavior: true})
-		if err == nil || errors.Is(err, agent.ErrQueueFull) || errors.Is(err, agent.ErrTooLarge) {
-			return err
-		}
-	}
-	return a.Send(o.home(), kindAnswer, answer)
+// overConn returns an answer that goes back over the connection that the request
+// came in on.
+func (o *origin) overConn(payload []byte) agent.Outgoing {
+	return agent.Outgoing{To: router.ToConn(o.conn).At(o.service), Kind: kindAnswer, Payload: payload, ToBehavior: true}
 }
 
-// sendFailure answers a call with an error. Where that is not taken, the caller
-// waits for its deadline.
-func sendFailure(a *agent.Behavior, o *origin, code Code, text string) {
-	_ = o.send(a, append(appendAnswer(nil, o.id, code), capText(text)...))
+// byRoute returns an answer that goes to the caller's node, wherever it is.
+func (o *origin) byRoute(payload []byte) agent.Outgoing {
+	return agent.Outgoing{To: router.ToNode(o.node).At(o.service), Kind: kindAnswer, Payload: payload, ID: o.id, Report: true}
 }
 
 // buffers holds requests being served and answers being made.
@@ -63,18 +62,17 @@ func keep(buf *[]byte, grown []byte) {
 // only when somebody asks for them.
 type serving struct {
 	origin
-	agent    *agent.Behavior
-	method   *method
-	deadline time.Time
-	body     []byte      // the request
-	buf      *[]byte     // what holds body, if it is the serving's own
-	admitted bool        // counted by the Server
-	claimed  atomic.Bool // somebody has decided how the call ends
+	host    *host
+	method  *method
+	body    []byte      // the request
+	buf     *[]byte     // what holds body, if it is the serving's own
+	number  uint64      // of all that the Server has admitted; zero: not counted by it
+	claimed atomic.Bool // somebody has decided how the call ends
 
 	mu    sync.Mutex // guards what follows; never held while calling out
 	err   error      // why the context has ended
 	done  chan struct{}
-	timer *time.Timer
+	timer env.Timer
 	after []*func()
 }
 
@@ -109,7 +107,7 @@ func (s *serving) invoke(dst []byte) (out []byte, err error) {
 
 // panicked logs a panic of the function.
 func (s *serving) panicked(v any) {
-	s.agent.Log().Error("rpc: served function panicked", "method", s.method.name, "from", s.node.Short(), "panic", v, "stack", string(debug.Stack()))
+	s.host.Log().Error("rpc: served function panicked", "method", s.method.name, "from", s.node.Short(), "panic", v, "stack", string(debug.Stack()))
 }
 
 // onTurn wraps a function so that it runs on the behaviour's turn.
@@ -121,7 +119,7 @@ func onTurn[Req, Res any](f func(context.Context, Req) (Res, error)) func(contex
 	return func(ctx context.Context, req Req) (Res, error) {
 		s := ctx.(*serving)
 		done := make(chan result, 1)
-		err := s.agent.Do(ctx, func() {
+		err := s.host.Do(ctx, func() {
 			r := result{err: errExited}
 			defer func() {
 				if v := recover(); v != nil {
@@ -168,7 +166,7 @@ func (s *serving) Done() <-chan struct{} {
 // caller holds mu.
 func (s *serving) watch() {
 	if s.err == nil && s.timer == nil {
-		s.timer = time.AfterFunc(time.Until(s.deadline), func() { s.end(context.DeadlineExceeded) })
+		s.timer = s.host.env.AfterFunc(s.deadline.Sub(s.host.env.Now()), func() { s.end(context.DeadlineExceeded) })
 	}
 }
 
@@ -177,19 +175,19 @@ func (s *serving) Err() error {
 	s.mu.Lock()
 	err := s.err
 	s.mu.Unlock()
-	if err == nil && !time.Now().Before(s.deadline) {
+	if err == nil && !s.host.env.Now().Before(s.deadline) {
 		s.end(context.DeadlineExceeded)
 		return s.Err()
 	}
 	return err
 }
 
-// Value returns the serving itself, for CallerFrom.
+// Value returns the serving itself, for CallerFrom, and the environment.
 func (s *serving) Value(key any) any {
 	if _, ok := key.(servingKey); ok {
 		return s
 	}
-	return nil
+	return s.host.about.Value(key)
 }
 
 // AfterFunc arranges for f to be called when the call has ended. Package
@@ -198,7 +196,7 @@ func (s *serving) AfterFunc(f func()) (stop func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		go f()
+		s.host.env.Go(f)
 		return func() bool { return false }
 	}
 	s.after = append(s.after, &f)
@@ -233,7 +231,7 @@ func (s *serving) end(err error) {
 	s.after = nil
 	s.mu.Unlock()
 	for _, f := range after {
-		go (*f)()
+		s.host.env.Go(*f)
 	}
 }
 

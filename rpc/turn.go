@@ -2,8 +2,6 @@ package rpc
 
 import (
 	"sync"
-
-	"github.com/plexus-net/plexus/agent"
 )
 
 // A turnQueue holds calls of Go that have ended, until the behaviour's turn has
@@ -11,14 +9,14 @@ import (
 // some.
 type turnQueue struct {
 	mu      sync.Mutex // guards what follows; never held while calling out
-	agent   *agent.Behavior
+	host    *host
 	ended   []*call
 	waiting bool // a goroutine waits for the turn
 }
 
-func (q *turnQueue) start(a *agent.Behavior) {
+func (q *turnQueue) start(h *host) {
 	q.mu.Lock()
-	q.agent = a
+	q.host = h
 	q.mu.Unlock()
 }
 
@@ -40,16 +38,16 @@ func (q *turnQueue) wait() {
 		return
 	}
 	q.waiting = true
-	a := q.agent
-	go func() {
-		err := a.Do(a.Context(), q.run)
+	h := q.host
+	h.env.Go(func() {
+		err := h.Do(h.Context(), q.run)
 		q.mu.Lock()
 		q.waiting = false
 		if len(q.ended) > 0 && err == nil { // else it stops, and PartStop runs the queue
 			q.wait()
 		}
 		q.mu.Unlock()
-	}()
+	})
 }
 
 // run tells the callers of the calls in the queue. It runs on the behaviour's

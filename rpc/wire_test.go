@@ -97,7 +97,7 @@ func TestIDsAreUniqueAndScattered(t *testing.T) {
 	seen := make(map[uint64]bool, n)
 	var high int
 	for range n {
-		id := q.next(&scratch)
+		_, id := q.next(&scratch)
 		if seen[id] {
 			t.Fatalf("ID %#x comes twice", id)
 		}
