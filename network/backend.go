@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
@@ -46,20 +47,25 @@ func (b *behaviorBackend) Do(op agent.Op) error {
 	case agent.OpDo:
 		return s.do(op.Context, &nameDo, op.Func)
 	case agent.OpAfter:
-		return s.timers.set(op.ID, func() env.Timer {
-			return s.n.env.AfterFunc(op.Delay, func() {
-				if s.timers.fired(op.ID) {
-					s.put(item{op: opEvent, ev: op.Event})
-				}
-			})
-		})
+		return s.after(op.ID, op.Delay, op.Event)
 	case agent.OpCancel:
 		s.timers.cancel(op.ID)
 		return nil
 	case agent.OpNotify:
-		return s.n.notify(s, conn.Info{}, op.Conn, op.Event)
+		return s.n.notify(s, nil, op.Conn, op.Event)
 	}
 	return s.n.do(op)
+}
+
+// after sets a timer of the behaviour.
+func (s *service) after(id uint64, d time.Duration, ev any) error {
+	return s.timers.set(id, func() env.Timer {
+		return s.n.env.AfterFunc(d, func() {
+			if s.timers.fired(id) {
+				s.put(item{op: opEvent, ev: ev})
+			}
+		})
+	})
 }
 
 // postWait queues an event, waiting for room until ctx ends.
@@ -103,25 +109,31 @@ func (b *handlerBackend) Do(op agent.Op) error {
 		}
 		return s.svc.putEvent(item{op: opEvent, link: l, ev: op.Event})
 	case agent.OpAfter:
-		info := l.info
-		return s.timers.set(op.ID, func() env.Timer {
-			return l.n.env.AfterFunc(op.Delay, func() {
-				if s.timers.fired(op.ID) {
-					_ = l.post(linkEvent{slot: s, from: info, ev: op.Event, op: evTimer}) // a link that has ended needs no timer
-				}
-			})
-		})
+		return s.after(op.ID, op.Delay, op.Event)
 	case agent.OpCancel:
 		s.timers.cancel(op.ID)
 		return nil
 	case agent.OpNotify:
-		return l.n.notify(s.svc, l.info, op.Conn, op.Event)
+		return l.n.notify(s.svc, l, op.Conn, op.Event)
 	}
 	return l.n.do(op)
 }
 
-// notify gives an event to the handler of a service on a link.
-func (n *Node) notify(s *service, from conn.Info, id identity.ConnID, ev any) error {
+// after sets a timer of the handler.
+func (s *slot) after(id uint64, d time.Duration, ev any) error {
+	l := s.link
+	return s.timers.set(id, func() env.Timer {
+		return l.n.env.AfterFunc(d, func() {
+			if s.timers.fired(id) {
+				_ = l.post(linkEvent{slot: s, from: l, ev: ev, op: evTimer}) // a link that has ended needs no timer
+			}
+		})
+	})
+}
+
+// notify gives an event to the handler of a service on a link, from that on
+// another, or from the behaviour.
+func (n *Node) notify(s *service, from *link, id identity.ConnID, ev any) error {
 	l := n.link(id)
 	if l == nil {
 		return agent.ErrNoConn

@@ -84,7 +84,7 @@ type link struct {
 // A linkEvent is something for a slot's handler, or for the link itself.
 type linkEvent struct {
 	slot *slot
-	from conn.Info
+	from *link // whose handler it is from; nil: the behaviour
 	ev   any
 	op   linkOp
 }
@@ -159,13 +159,16 @@ func (l *link) drainTurn() bool {
 	}
 	l.settle()
 	clear(batch)
-	if cap(batch) <= 1024 {
+	if cap(batch) <= maxSpare {
 		q.mu.Lock()
 		q.spare = batch[:0]
 		q.mu.Unlock()
 	}
 	return true
 }
+
+// maxSpare is how many events a link that has been busy keeps room for.
+const maxSpare = 4096
 
 // handle deals with one event. Under the turn.
 func (l *link) handle(e *linkEvent) {
@@ -190,8 +193,12 @@ func (l *link) handle(e *linkEvent) {
 	case s.state == opening:
 		s.heldEv = append(s.heldEv, *e)
 	case s.state == toHandler && s.hooks.event != nil:
+		var from conn.Info
+		if e.from != nil {
+			from = e.from.info
+		}
 		l.enter(s, &nameEvent)
-		s.hooks.event.OnEvent(s.agent, e.from, e.ev)
+		s.hooks.event.OnEvent(s.agent, from, e.ev)
 		l.leave()
 	}
 }

@@ -30,7 +30,7 @@ var sum = rpc.NewMethod[sumRequest, sumReply]("sum")
 // bytes to a function that runs inline, and msgpack to one with a goroutine of
 // its own.
 func BenchmarkRPC(b *testing.B) {
-	for _, transport := range []string{"tcp", "quic"} {
+	for _, transport := range transports {
 		client, to := rpcPair(b, transport)
 		payload := make([]byte, 128)
 		calls := map[string]func() error{
@@ -48,7 +48,7 @@ func BenchmarkRPC(b *testing.B) {
 		}
 		for _, name := range []string{"raw", "typed"} {
 			for _, n := range []int{1, 64} {
-				b.Run(fmt.Sprintf("%s/%s/%d", transport, name, n), func(b *testing.B) { callAll(b, n, calls[name]) })
+				b.Run(fmt.Sprintf("%s/%s/%d", transport, name, n), func(b *testing.B) { callAll(b, n, func(int) error { return calls[name]() }) })
 			}
 		}
 	}
@@ -66,17 +66,17 @@ func rpcPair(b *testing.B, transport string) (*rpc.Client, router.Route) {
 	return client, router.ToNode(y.Self()).At(service)
 }
 
-// callAll makes b.N calls, n at a time.
-func callAll(b *testing.B, n int, call func() error) {
+// callAll makes b.N calls, n at a time: call is told which of the n makes it.
+func callAll(b *testing.B, n int, call func(caller int) error) {
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wg sync.WaitGroup
-	for range n {
+	for i := range n {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := call(); err != nil {
+				if err := call(i); err != nil {
 					b.Error(err)
 					return
 				}

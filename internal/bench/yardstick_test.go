@@ -1,19 +1,11 @@
 package bench
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"io"
-	"net"
 	"runtime"
 	"sync"
 	"testing"
-
-	quicgo "github.com/quic-go/quic-go"
-
-	"github.com/plexus-net/plexus/conn/secure"
-	"github.com/plexus-net/plexus/identity"
 )
 
 // A yard is one end of the yardstick: frames of a nine-byte header and a
@@ -25,6 +17,7 @@ type yard struct {
 	// more wakes the flusher, less the senders that wait for room.
 	more, less sync.Cond
 	buf, spare []byte
+	lone       []byte // of sendNow
 	closed     bool
 	yield      bool
 }
@@ -43,11 +36,21 @@ func (y *yard) send(payload []byte) {
 	for len(y.buf) > yardLimit {
 		y.less.Wait()
 	}
-	y.buf = binary.BigEndian.AppendUint32(y.buf, uint32(len(payload)))
-	y.buf = append(y.buf, 1, 0, 0, 0, 0)
-	y.buf = append(y.buf, payload...)
+	y.buf = appendFrame(y.buf, payload)
 	y.more.Signal()
 	y.mu.Unlock()
+}
+
+// sendNow writes a frame by itself, at once. One goroutine may use it.
+func (y *yard) sendNow(payload []byte) {
+	y.lone = appendFrame(y.lone[:0], payload)
+	_, _ = y.w.Write(y.lone) // the reader learns of an error
+}
+
+func appendFrame(b, payload []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	b = append(b, 1, 0, 0, 0, 0)
+	return append(b, payload...)
 }
 
 func (y *yard) flush() {
@@ -84,8 +87,10 @@ func (y *yard) close() {
 }
 
 // receive calls f with each payload until the stream ends.
-func (y *yard) receive(f func([]byte)) {
-	buf := make([]byte, 256<<10)
+func (y *yard) receive(f func([]byte)) { y.receiveInto(make([]byte, yardLimit), f) }
+
+// receiveInto is receive with a buffer, of at least twice the largest frame.
+func (y *yard) receiveInto(buf []byte, f func([]byte)) {
 	r, w := 0, 0
 	for {
 		for w-r >= 9 {
@@ -98,7 +103,7 @@ func (y *yard) receive(f func([]byte)) {
 		}
 		if r == w {
 			r, w = 0, 0
-		} else if len(buf)-w < 64<<10 {
+		} else if len(buf)-w < len(buf)/4 {
 			w = copy(buf, buf[r:w])
 			r = 0
 		}
@@ -110,108 +115,18 @@ func (y *yard) receive(f func([]byte)) {
 	}
 }
 
-func newKey(b testing.TB) identity.PrivateKey {
-	k, err := identity.Generate()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return k
-}
-
-// tlsPair returns two ends of a TLS connection over loopback TCP.
-func tlsPair(b testing.TB) (client, server *tls.Conn) {
-	b.Helper()
-	ck, sk := newKey(b), newKey(b)
-	cc, err := secure.Config(ck, sk.ID())
-	if err != nil {
-		b.Fatal(err)
-	}
-	sc, err := secure.Config(sk, identity.NodeID{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	done := make(chan error, 1)
-	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			server = tls.Server(c, sc)
-			err = server.Handshake()
-		}
-		done <- err
-	}()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	client = tls.Client(c, cc)
-	if err := client.Handshake(); err != nil {
-		b.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
-}
-
-// quicPair returns two ends of a QUIC stream over loopback UDP.
-func quicPair(b testing.TB) (client, server *quicgo.Stream) {
-	b.Helper()
-	ck, sk := newKey(b), newKey(b)
-	cc, err := secure.Config(ck, sk.ID())
-	if err != nil {
-		b.Fatal(err)
-	}
-	sc, err := secure.Config(sk, identity.NodeID{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	l, err := quicgo.ListenAddr("127.0.0.1:0", sc, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	ctx := context.Background()
-	done := make(chan error, 1)
-	go func() {
-		c, err := l.Accept(ctx)
-		if err == nil {
-			server, err = c.AcceptStream(ctx)
-		}
-		done <- err
-	}()
-	c, err := quicgo.DialAddr(ctx, l.Addr().String(), cc, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { c.CloseWithError(0, "") })
-	if client, err = c.OpenStreamSync(ctx); err != nil {
-		b.Fatal(err)
-	}
-	if _, err := client.Write([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0}); err != nil {
-		b.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		b.Fatal(err)
-	}
-	return client, server
-}
-
 // yards returns the two ends of the yardstick over a transport.
 func yards(b testing.TB, transport string, yield bool) (client, server *yard) {
 	b.Helper()
-	if transport == "tcp" {
-		c, s := tlsPair(b)
-		client, server = newYard(c, c, yield), newYard(s, s, yield)
-	} else {
-		c, s := quicPair(b)
-		client, server = newYard(c, c, yield), newYard(s, s, yield)
-	}
+	servers, ended := make(chan *yard), make(chan struct{})
+	h := newHub(b, transport, func(s io.ReadWriter) {
+		servers <- newYard(s, s, yield)
+		<-ended
+	})
+	b.Cleanup(func() { close(ended) })
+	s, end := h.spoke(b).open(b)
+	b.Cleanup(end)
+	client, server = newYard(s, s, yield), <-servers
 	b.Cleanup(client.close)
 	b.Cleanup(server.close)
 	return client, server
