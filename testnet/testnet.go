@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ import (
 	"github.com/plexus-net/plexus/conn/quic"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/sim"
 	"github.com/plexus-net/plexus/network"
 	"github.com/plexus-net/plexus/router"
 	"github.com/plexus-net/plexus/router/kademlia"
@@ -71,6 +73,12 @@ type Node struct {
 	addr   identity.Address
 	cancel context.CancelFunc
 	done   chan error
+
+	// In a simulation.
+	host    *sim.Host
+	edges   []int // whom it connects to at the start
+	stopped bool  // in good order
+	closing bool  // stopping takes its time
 }
 
 // Address returns how to reach the node.
@@ -242,12 +250,12 @@ func (n *Net) Connected(a, b int) bool {
 	n.mu.Lock()
 	inner := n.nodes[a].Node
 	n.mu.Unlock()
-	for _, c := range inner.State().Conns {
-		if c.Node == n.nodes[b].Key.ID() {
-			return true
-		}
-	}
-	return false
+	return connected(inner, n.nodes[b].Key.ID())
+}
+
+// connected reports whether a node has an open connection to another.
+func connected(n *network.Node, to identity.NodeID) bool {
+	return slices.ContainsFunc(n.State().Conns, func(c network.ConnState) bool { return c.Node == to })
 }
 
 // Stop stops a node and waits until it has.

@@ -106,3 +106,50 @@ func Random(degree int) Topology {
 		return edges
 	}
 }
+
+// SmallWorld is the model of Watts and Strogatz (Nature 393:440, 1998), with
+// the short ways of a random network and the cliques of a regular one: a ring
+// in which each node is connected to the degree nearest, half of them on either
+// side, and then a tenth of these edges lead anywhere else. Those to the next
+// node stay, unlike in the paper, so that all reach all: with degree 2 it is
+// Ring.
+//
+// It has n*degree/2 edges; it is Mesh where n is not above degree. An odd
+// degree counts as the even one below, and the least is 2.
+func SmallWorld(degree int) Topology {
+	return func(n int, rng *rand.Rand) []Edge {
+		next := make([]map[int]bool, n)
+		for i := range next {
+			next[i] = make(map[int]bool)
+		}
+		var edges []Edge
+		for step := 1; step <= min(max(degree/2, 1), n/2); step++ {
+			for i := range n {
+				to := (i + step) % n
+				if !next[i][to] { // met twice where step is half of n
+					next[i][to], next[to][i] = true, true
+					edges = append(edges, Edge{i, to})
+				}
+			}
+		}
+		for i := n; i < len(edges); i++ { // the first n are the ring
+			from, to := edges[i].From, edges[i].To
+			if rng.Float64() >= rewired || len(next[from]) == n-1 {
+				continue
+			}
+			other := rng.IntN(n)
+			for other == from || next[from][other] {
+				other = rng.IntN(n)
+			}
+			delete(next[from], to)
+			delete(next[to], from)
+			next[from][other], next[other][from] = true, true
+			edges[i].To = other
+		}
+		return edges
+	}
+}
+
+// rewired is the share of the edges of a SmallWorld that lead anywhere: in the
+// paper's figure 2 the ways are short by then and the cliques still there.
+const rewired = 0.1

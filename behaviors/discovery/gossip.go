@@ -62,7 +62,7 @@ func (d *Discovery) receive(a *agent.Behavior, l *link, b []byte, age time.Durat
 		d.stats.Refused++
 		return true
 	}
-	if err := verifyRecord(b, r.id); err != nil {
+	if err := verifyRecord(a.Context(), b, r.id); err != nil {
 		return d.forged(a, l, err)
 	}
 	d.accept(r, b, age, l, now)
@@ -102,7 +102,7 @@ func (d *Discovery) refute(a *agent.Behavior, l *link, r record, b []byte, now t
 	if !d.refuted.IsZero() && now.Sub(d.refuted) < d.config.TTL/6 {
 		return true // two nodes with one key must not outbid each other for ever
 	}
-	if err := verifyRecord(b, d.self); err != nil {
+	if err := verifyRecord(a.Context(), b, d.self); err != nil {
 		return d.forged(a, l, err)
 	}
 	d.refuted = now

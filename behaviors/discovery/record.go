@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 )
 
 // Limits of a record. They are part of the protocol: a record beyond them is
@@ -167,9 +169,9 @@ func decodeRecord(b []byte) (record, error) {
 
 // verifyRecord checks the signature of a record that decodeRecord has read. It
 // costs a thousand times what decoding does: it comes last.
-func verifyRecord(b []byte, id identity.NodeID) error {
+func verifyRecord(ctx context.Context, b []byte, id identity.NodeID) error {
 	cut := len(b) - signatureSize
-	if !id.Verify(signed(b[:cut]), b[cut:]) {
+	if !env.Checked(ctx, func() bool { return id.Verify(signed(b[:cut]), b[cut:]) }, id[:], b) {
 		return errRecordSignature
 	}
 	return nil

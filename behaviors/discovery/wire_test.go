@@ -67,13 +67,13 @@ func TestRecordGolden(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(back, r) {
 		t.Errorf("decoded %+v, %v, want %+v", back, err, r)
 	}
-	if err := verifyRecord(b, r.id); err != nil {
+	if err := verifyRecord(t.Context(), b, r.id); err != nil {
 		t.Error(err)
 	}
 	for i := range b {
 		bad := bytes.Clone(b)
 		bad[i] ^= 0x20
-		if d, err := decodeRecord(bad); err == nil && verifyRecord(bad, d.id) == nil {
+		if d, err := decodeRecord(bad); err == nil && verifyRecord(t.Context(), bad, d.id) == nil {
 			t.Errorf("record is accepted with byte %d changed", i)
 		}
 	}
@@ -202,7 +202,7 @@ func TestRecordOfLaterVersion(t *testing.T) {
 	if err != nil || len(got.addresses) != 1 || got.addresses[0].Host != "192.0.2.7:4100" {
 		t.Errorf("got %v, %v, want the last address alone", got.addresses, err)
 	}
-	if err := verifyRecord(b, got.id); err != nil {
+	if err := verifyRecord(t.Context(), b, got.id); err != nil {
 		t.Error(err)
 	}
 }

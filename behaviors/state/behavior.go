@@ -11,6 +11,7 @@ import (
 	"github.com/plexus-net/plexus/behavior"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -195,7 +196,7 @@ func (s *State) onEntries(a *agent.Behavior, p *peer, payload []byte, now time.T
 			err = errMalformed
 			break
 		}
-		if !s.take(p, raw, now) {
+		if !s.take(a, p, raw, now) {
 			break
 		}
 	}
@@ -207,7 +208,7 @@ func (s *State) onEntries(a *agent.Behavior, p *peer, payload []byte, now time.T
 
 // take takes an entry if it is new and right; what is cheap is checked first.
 // It reports whether the rest of the page is worth a look.
-func (s *State) take(p *peer, raw []byte, now time.Time) bool {
+func (s *State) take(a *agent.Behavior, p *peer, raw []byte, now time.Time) bool {
 	e, err := parseEntry(raw)
 	if err != nil {
 		s.bad(err)
@@ -228,7 +229,7 @@ func (s *State) take(p *peer, raw []byte, now time.Time) bool {
 		s.bump(&s.stats.Throttled)
 		return false
 	}
-	if !e.verify(s.verify, s.cfg.Domain) {
+	if !env.Checked(a.Context(), func() bool { return e.verify(s.verify, s.cfg.Domain) }, []byte(s.cfg.Domain), raw) {
 		// Nobody passes on what is not signed: the peer is at fault.
 		p.verify.left -= forgedCost
 		s.bump(&s.stats.Forged)

@@ -1,0 +1,301 @@
+package testnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/sim"
+	"github.com/plexus-net/plexus/network"
+	"github.com/plexus-net/plexus/router"
+	"github.com/plexus-net/plexus/router/kademlia"
+)
+
+// A Scenario is a network and what happens to it, on virtual time. Zero means
+// the default. The same scenario and seed are the same run, to the last event.
+type Scenario struct {
+	// Nodes is how many there are. Default 2.
+	Nodes int
+	// Topology says who connects to whom at the start. Default None: the
+	// behaviours do.
+	Topology Topology
+	// Router makes the routing table of a node. Default kademlia.New.
+	Router func(self identity.NodeID) router.Table
+	// Register puts behaviours on a node before it runs, and again whenever
+	// it restarts.
+	Register func(n *Node) error
+	// Limits of every node.
+	Limits network.Limits
+
+	// Link is the way between any two nodes, Links that from one node to
+	// another, where it is set.
+	Link  Link
+	Links func(from, to int) Link
+
+	// Script is what happens when, and Faults what happens by chance.
+	Script []Step
+	Faults Chaos
+	// Drive is the scenario's own code. It runs beside the network and may
+	// wait, as in Sleep, Until, and blocking calls of nodes. The run does not
+	// end before it returns.
+	Drive func(s *Sim) error
+
+	// For is how long the network runs. Default 1 min.
+	For time.Duration
+	// Always has to hold at every event and every second, Eventually at the
+	// end, when faults have stopped for a while.
+	Always     []Invariant
+	Eventually []Invariant
+
+	// Seeds is how many runs [Check] makes. Default 20.
+	Seeds int
+	// Log receives the logs of all nodes, with virtual times. Default: nothing.
+	Log *slog.Logger
+}
+
+// A Sim is a network that is simulated. It belongs to the goroutine that made
+// it and to the functions that it runs. Time stands still but for when they
+// wait: in Sleep, Until, Run, and in every call of a node that blocks.
+type Sim struct {
+	Seed uint64
+
+	scenario Scenario
+	world    *sim.World
+	nodes    []*Node
+	rng      *rand.Rand
+	watches  []watch
+	observe  []func(*Event)
+	failure  *Failure
+}
+
+// Simulate starts a network for a test and lets it form: it returns when every
+// edge of the topology is a connection. The test goes on from there, and the
+// simulation ends with it.
+//
+//	s := testnet.Simulate(t, 1, testnet.Scenario{Nodes: 5, Topology: testnet.Line, Register: register})
+//	s.Partition(1, 2)
+//	s.Sleep(time.Minute)
+func Simulate(t testing.TB, seed uint64, sc Scenario) *Sim {
+	t.Helper()
+	s, err := begin(seed, sc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+const (
+	defaultFor    = time.Minute
+	maxSimulated  = 20000
+	formationTime = 5 * time.Minute
+	// overtime is how much longer than Scenario.For a world lasts, for those
+	// who wait.
+	overtime = 365 * 24 * time.Hour
+)
+
+func (sc Scenario) withDefaults() (Scenario, error) {
+	if sc.Nodes == 0 {
+		sc.Nodes = 2
+	}
+	if sc.Nodes < 1 || sc.Nodes > maxSimulated {
+		return sc, fmt.Errorf("testnet: Scenario.Nodes is %d, want 1 to %d", sc.Nodes, maxSimulated)
+	}
+	if sc.Topology == nil {
+		sc.Topology = None
+	}
+	if sc.Router == nil {
+		sc.Router = func(self identity.NodeID) router.Table { return kademlia.New(self) }
+	}
+	if sc.For == 0 {
+		sc.For = defaultFor
+	}
+	if sc.For < 0 {
+		return sc, fmt.Errorf("testnet: Scenario.For is %v, want more than 0", sc.For)
+	}
+	if err := sc.Link.Check(); err != nil {
+		return sc, err
+	}
+	return sc, sc.Faults.check()
+}
+
+// begin makes the world and its nodes, and lets them form. With observe, every
+// event is shown to it.
+func begin(seed uint64, sc Scenario, observe func(*Event)) (*Sim, error) {
+	sc, err := sc.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Sim{Seed: seed, scenario: sc, rng: rand.New(rand.NewPCG(seed, 0x706c65787573))}
+	s.world = sim.New(seed, sc.For+overtime, s.path)
+	if observe != nil {
+		s.observe = append(s.observe, observe)
+	}
+	for _, i := range sc.Always {
+		s.watch(i)
+	}
+	s.world.Observe(s.event)
+	if err := s.populate(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// populate makes the nodes and their connections.
+func (s *Sim) populate() error {
+	for i := range s.scenario.Nodes {
+		var seed [32]byte
+		for j := range seed {
+			seed[j] = byte(s.rng.Uint32())
+		}
+		key, err := identity.PrivateKeyFromSeed(seed[:])
+		if err != nil {
+			return err
+		}
+		s.nodes = append(s.nodes, &Node{Index: i, Key: key, host: s.world.NewHost()})
+	}
+	s.setClocks()
+	for _, n := range s.nodes {
+		if err := s.start(n); err != nil {
+			return err
+		}
+	}
+	edges := s.scenario.Topology(s.scenario.Nodes, s.rng)
+	for _, e := range edges {
+		n := s.nodes[e.From]
+		n.edges = append(n.edges, e.To)
+		if err := n.Add(s.nodes[e.To].Address()); err != nil {
+			return err
+		}
+	}
+	return s.Until(formationTime, "the topology has formed", func() bool {
+		for i, e := range edges {
+			if !s.Connected(e.From, e.To) {
+				edges = edges[i:]
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// path is the way from one host to another, as the scenario says.
+func (s *Sim) path(from, to *sim.Host) *sim.Path {
+	l := s.scenario.Link
+	if s.scenario.Links != nil {
+		l = s.scenario.Links(from.Index, to.Index)
+	}
+	return &sim.Path{Latency: l.draw, Loss: l.Loss, Duplicate: l.Duplicate, Reorder: l.Reorder, Rate: l.Rate, Queue: l.Queue}
+}
+
+// start makes and runs the inside of a node.
+func (s *Sim) start(n *Node) error {
+	log := s.scenario.Log
+	if log != nil {
+		log = slog.New(&clockHandler{log.Handler(), n.host})
+	}
+	n.Table = s.scenario.Router(n.Key.ID())
+	inner, err := network.New(network.Config{Key: n.Key, Router: n.Table, Limits: s.scenario.Limits, Log: log,
+		Transports: []conn.Transport{n.host.Transport()}})
+	if err != nil {
+		return err
+	}
+	n.Node = inner
+	if s.scenario.Register != nil {
+		if err := s.scenario.Register(n); err != nil {
+			return fmt.Errorf("testnet: node %d: %w", n.Index, err)
+		}
+	}
+	if n.addr, err = inner.Listen(context.Background(), sim.Scheme+"://"+n.host.Name); err != nil {
+		return fmt.Errorf("testnet: node %d: %w", n.Index, err)
+	}
+	n.host.Go(func() {
+		if err := inner.Run(context.Background()); err != nil && !errors.Is(err, errStopped) {
+			s.fail("nodes run", fmt.Errorf("node %d has stopped: %w", n.Index, err))
+		}
+	})
+	return nil
+}
+
+// close ends the world.
+func (s *Sim) close() { s.world.Close() }
+
+// Now returns how much virtual time has passed.
+func (s *Sim) Now() time.Duration { return s.world.Now() }
+
+// Nodes returns all nodes, those that are down too.
+func (s *Sim) Nodes() []*Node { return s.nodes }
+
+// Node returns the node with an index.
+func (s *Sim) Node(i int) *Node { return s.nodes[i] }
+
+// Rand returns random numbers of the seed, for the scenario's own code.
+func (s *Sim) Rand() *rand.Rand { return s.rng }
+
+// Hash returns a hash of all events so far, in their order.
+func (s *Sim) Hash() uint64 { return s.world.Hash() }
+
+// Events returns how many events there were.
+func (s *Sim) Events() uint64 { return s.world.Events() }
+
+// Sleep lets d pass.
+func (s *Sim) Sleep(d time.Duration) {
+	if err := s.world.Sleep(d); err != nil {
+		panic(fmt.Sprintf("testnet: Sleep: %v", err))
+	}
+}
+
+// Context returns a context that never ends, for calls that want one. Those of
+// package context end on real time; in a simulation bound calls in other ways,
+// such as [rpc.Method.Within].
+func (s *Sim) Context() context.Context { return context.Background() }
+
+// Go runs f beside the caller. It may wait.
+func (s *Sim) Go(f func()) { s.world.Go(f) }
+
+// Until lets time pass until cond holds, at most d. It looks at first every
+// millisecond, and every second where nothing has come of it for long.
+func (s *Sim) Until(d time.Duration, what string, cond func() bool) error {
+	end, step := s.Now()+d, time.Millisecond
+	for !cond() {
+		if s.Now() >= end {
+			return fmt.Errorf("testnet: %v have passed, and not yet: %s", d, what)
+		}
+		s.Sleep(min(step, end-s.Now()))
+		if step = step * 5 / 4; step > time.Second {
+			step = time.Second
+		}
+	}
+	return nil
+}
+
+// Connected reports whether node a has an open connection to node b.
+func (s *Sim) Connected(a, b int) bool {
+	return s.nodes[a].host.Up() && connected(s.nodes[a].Node, s.nodes[b].Key.ID())
+}
+
+// clockHandler gives log records the time of a host.
+type clockHandler struct {
+	slog.Handler
+	host *sim.Host
+}
+
+func (h *clockHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.Time = h.host.Now()
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h *clockHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &clockHandler{h.Handler.WithAttrs(attrs), h.host}
+}
+
+func (h *clockHandler) WithGroup(name string) slog.Handler {
+	return &clockHandler{h.Handler.WithGroup(name), h.host}
+}
