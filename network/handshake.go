@@ -278,12 +278,18 @@ func (n *Node) addLink(c conn.Conn, dir conn.Direction, h *wire.Hello, readOnly 
 	l.routed = &slot{link: l, credit: int(h.RoutedWindow), window: int(h.RoutedWindow)}
 	n.byNode[l.node] = l
 	n.links.Store(l.id, l)
+	list := append(*n.list.Load(), l) // whoever reads the old list does not look beyond its end
+	n.list.Store(&list)
 	return l, nil, nil
 }
 
 // forget takes a link out of what senders see.
 func (n *Node) forget(l *link) {
 	n.links.Delete(l.id)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(*n.list.Load()), func(o *link) bool { return o == l })
+	n.list.Store(&list)
 }
 
 // removed ends a link for the table and for those who wait to open another.

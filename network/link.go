@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,6 +234,7 @@ func (l *link) opened(s *slot, h behavior.Handler) {
 	info := l.info
 	info.Service = s.peer.Service
 	s.handler, s.hooks = h, hooksOf(h)
+	s.ticks.Store(s.hooks.tick != nil)
 	s.agent = agent.NewHandler(l.n.agentEnv(s.svc, l.ctx, l.log, &handlerBackend{s}), info)
 	s.state = toHandler
 	if s.hooks.open != nil {
@@ -295,8 +295,16 @@ func (l *link) recoverPanic() {
 // find returns the slot of a service, or nil. Any goroutine.
 func (l *link) find(id identity.ServiceID) *slot {
 	slots := *l.slots.Load()
-	if i, ok := slices.BinarySearchFunc(slots, id, func(s *slot, id identity.ServiceID) int { return int(s.id) - int(id) }); ok {
-		return slots[i]
+	least, most := 0, len(slots)
+	for least < most { // by hand: it is called for every message
+		if middle := (least + most) / 2; slots[middle].id < id {
+			least = middle + 1
+		} else {
+			most = middle
+		}
+	}
+	if least < len(slots) && slots[least].id == id {
+		return slots[least]
 	}
 	return nil
 }

@@ -51,7 +51,8 @@ type Node struct {
 	running group // goroutines other than Run's
 
 	table atomic.Pointer[serviceTable]
-	links sync.Map // identity.ConnID -> *link
+	links sync.Map                // identity.ConnID -> *link
+	list  atomic.Pointer[[]*link] // the same, in the order of their IDs; replaced under mu
 
 	mu        sync.Mutex // guards the rest
 	state     nodeState
@@ -109,6 +110,7 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 	n.cfg.Log = cfg.Log.With("node", n.self.Short())
 	n.trace, _ = e.(env.Tracer)
 	n.learner, _ = cfg.Router.(router.Learner)
+	n.list.Store(new([]*link))
 	n.table.Store(&serviceTable{byID: map[identity.ServiceID]*service{}})
 	n.ctx, n.cancel = context.WithCancelCause(env.With(context.Background(), e))
 	return n, nil
@@ -132,13 +134,7 @@ func (n *Node) link(id identity.ConnID) *link {
 
 // eachLink calls f for every open link, in the order of their IDs.
 func (n *Node) eachLink(f func(*link)) {
-	var all []*link
-	n.links.Range(func(_, v any) bool {
-		all = append(all, v.(*link))
-		return true
-	})
-	slices.SortFunc(all, func(a, b *link) int { return int(int64(a.id) - int64(b.id)) })
-	for _, l := range all {
+	for _, l := range *n.list.Load() {
 		f(l)
 	}
 }

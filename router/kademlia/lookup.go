@@ -56,8 +56,8 @@ type known struct {
 // A service is who serves it.
 type service struct {
 	local bool
-	near  []*peer  // neighbours, in no particular order
-	far   []*known // of the directory, the nearest to self first
+	near  []*peer // neighbours, in no particular order
+	far   ranking // of the directory
 	turn  *atomic.Uint32
 }
 
@@ -103,10 +103,12 @@ func (t *Table) PathToService(id identity.ServiceID, in identity.ConnID) router.
 			return router.Forward(c)
 		}
 	}
-	for _, n := range e.far {
-		// A neighbour's own link says that it does not serve this any more.
-		if c := s.closer(&n.at, in); c != 0 && s.peers[n.id] == nil {
-			return router.Forward(c)
+	for _, run := range e.far.runs {
+		for _, n := range run {
+			// A neighbour's own link says that it does not serve this any more.
+			if c := s.closer(&n.at, in); c != 0 && s.peers[n.id] == nil {
+				return router.Forward(c)
+			}
 		}
 	}
 	return router.Reject()
@@ -135,8 +137,8 @@ func (t *Table) ResolveService(id identity.ServiceID) (identity.NodeID, bool) {
 	if best != nil {
 		return best.id, true
 	}
-	for i, first := 0, e.next(len(e.far)); i < len(e.far); i++ {
-		n := e.far[(first+i)%len(e.far)]
+	for i, first := 0, e.next(e.far.n); i < e.far.n; i++ {
+		n := e.far.at((first + i) % e.far.n)
 		if s.closer(&n.at, 0) != 0 && s.peers[n.id] == nil {
 			return n.id, true
 		}

@@ -76,11 +76,10 @@ func (s *snapshot) serve(p *peer, before, after []identity.ServiceID) bool {
 func (s *snapshot) know(n *known, services []identity.ServiceID) {
 	diff(n.services, services, func(id identity.ServiceID, added bool) {
 		s.edit(id, func(e *service) {
-			i, found := slices.BinarySearchFunc(e.far, n, func(a, b *known) int { return a.away.compare(&b.away) })
-			if added && !found {
-				e.far = inserted(e.far, i, n) // nearest to this node first
-			} else if !added && found {
-				e.far = deleted(e.far, i)
+			if added {
+				e.far = e.far.with(n)
+			} else {
+				e.far = e.far.without(n)
 			}
 		})
 	})
@@ -118,7 +117,7 @@ func (s *snapshot) edit(id identity.ServiceID, f func(*service)) {
 		e.turn = new(atomic.Uint32)
 	}
 	f(e)
-	if e.local || len(e.near) > 0 || len(e.far) > 0 {
+	if e.local || len(e.near) > 0 || e.far.n > 0 {
 		s.services[id] = e
 	} else {
 		delete(s.services, id)
