@@ -112,11 +112,9 @@ func (s *service) tick() {
 	if s.hooks.tick != nil && s.ticked.CompareAndSwap(false, true) {
 		s.put(item{op: opTick})
 	}
-	s.n.eachLink(func(l *link) {
-		if sl := l.find(s.id); sl != nil {
-			sl.tick(s)
-		}
-	})
+	for _, sl := range s.ticking.all() {
+		sl.tick()
+	}
 	s.n.mu.Lock()
 	defer s.n.mu.Unlock()
 	if !s.still {

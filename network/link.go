@@ -234,7 +234,9 @@ func (l *link) opened(s *slot, h behavior.Handler) {
 	info := l.info
 	info.Service = s.peer.Service
 	s.handler, s.hooks = h, hooksOf(h)
-	s.ticks.Store(s.hooks.tick != nil)
+	if s.hooks.tick != nil {
+		s.svc.ticking.add(s)
+	}
 	s.agent = agent.NewHandler(l.n.agentEnv(s.svc, l.ctx, l.log, &handlerBackend{s}), info)
 	s.state = toHandler
 	if s.hooks.open != nil {
@@ -440,6 +442,9 @@ func (l *link) detach(s *slot, cause error) {
 	}
 	was := s.state
 	s.timers.close()
+	if was == toHandler {
+		s.svc.ticking.remove(s)
+	}
 	if was == toHandler && s.hooks.close != nil {
 		func() {
 			defer l.recoverPanic()

@@ -134,8 +134,8 @@ func (l *link) serves(s *service) (conn.Info, bool) {
 }
 
 // tick queues OnTick of the slot's handler.
-func (s *slot) tick(svc *service) {
-	if s.ticks.Load() && s.svc == svc && s.ticked.CompareAndSwap(false, true) {
+func (s *slot) tick() {
+	if s.ticked.CompareAndSwap(false, true) {
 		_ = s.link.post(linkEvent{slot: s, op: evTick}) // a link that has ended does not tick
 	}
 }

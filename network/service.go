@@ -41,9 +41,10 @@ type service struct {
 	ticker env.Timer // guarded by n.mu
 	still  bool      // no more ticks; guarded by n.mu
 
-	recent atomic.Pointer[slot] // where the last message to a connection went: the next is often for the same
-	ticked atomic.Bool          // a tick is queued
-	gone   atomic.Bool          // the behaviour has panicked or ended: nothing is called any more
+	recent  atomic.Pointer[slot] // where the last message to a connection went: the next is often for the same
+	ticked  atomic.Bool          // a tick is queued
+	ticking roster               // slots whose handlers want ticks
+	gone    atomic.Bool          // the behaviour has panicked or ended: nothing is called any more
 
 	// Owned by the worker.
 	msg     conn.Message

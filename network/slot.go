@@ -49,8 +49,7 @@ type slot struct {
 	consumed atomic.Int64 // bytes not yet granted anew
 
 	timers timers
-	ticks  atomic.Bool   // the handler wants ticks
-	ticked atomic.Bool   // one is queued
+	ticked atomic.Bool   // a tick is queued
 	told   bool          // the behaviour has been told of the slot; owned by the link's turn
 	opens  *atomic.Int32 // OnConnect calls that wait, also of slots before this one
 	mute   atomic.Bool   // there is no handler: OnConnect has returned none, or the slot has ended
