@@ -370,20 +370,20 @@ func (l *link) start() {
 	l.n.running.add(1)
 	f, ok := l.c.(env.Feeder)
 	if !ok {
+		l.n.running.add(1)
 		l.n.env.Go(l.readLoop)
-		l.startWriter()
+		l.n.env.Go(l.writeLoop)
 		return
 	}
-	l.out.writeOnDemand(l.startWriter)
+	write := l.writeLoop
+	l.out.writeOnDemand(func() {
+		l.n.running.add(1)
+		l.n.env.Go(write)
+	})
 	l.n.env.Go(func() {
 		l.parse()
 		f.Feed(l.feed)
 	})
-}
-
-func (l *link) startWriter() {
-	l.n.running.add(1)
-	l.n.env.Go(l.writeLoop)
 }
 
 func (l *link) writeLoop() {

@@ -167,7 +167,9 @@ func (e *end) Write(p []byte) (int, error) {
 	e.stats.BytesSent += uint64(len(p))
 	e.stats.PacketsSent++
 	e.peer.flight += len(p)
-	w.events.push(at, &piece{to: e.peer, data: slices.Clone(p), cause: w.trace.cause})
+	b := w.piece()
+	b.to, b.cause, b.data = e.peer, w.trace.cause, append(b.data[:0], p...)
+	w.events.push(at, b)
 	return len(p), nil
 }
 
@@ -244,10 +246,29 @@ func (p *piece) act(w *World) {
 	w.trace.cause = p.cause
 	if p.loose {
 		e.datagram(p)
-	} else {
-		e.take(p)
+		w.pollFor(e.host)
+		return
 	}
+	e.take(p)
 	w.pollFor(e.host)
+	if p.err == nil && cap(p.data) <= maxSpare && len(w.spare) < maxSpares {
+		w.spare = append(w.spare, p)
+	}
+}
+
+const (
+	maxSpare  = 4 << 10 // bytes that a spare piece may hold
+	maxSpares = 4096
+)
+
+// piece returns a piece to fill in.
+func (w *World) piece() *piece {
+	if n := len(w.spare); n > 0 {
+		p := w.spare[n-1]
+		w.spare = w.spare[:n-1]
+		return p
+	}
+	return &piece{}
 }
 
 // refuse answers what comes for a connection that has ended here. A host that
@@ -267,7 +288,7 @@ func (e *end) take(p *piece) {
 	h := e.host
 	w := h.world
 	if p.err != nil {
-		w.trace.add(&Event{At: w.Now(), Op: OpEnd, Node: h.Index, Peer: e.peer.host.Index})
+		w.trace.add(Event{At: w.Now(), Op: OpEnd, Node: h.Index, Peer: e.peer.host.Index})
 		e.end(p.err)
 		return
 	}
@@ -281,9 +302,12 @@ func (e *end) take(p *piece) {
 	e.stats.BytesReceived += uint64(len(data))
 	e.stats.PacketsReceived++
 	if len(data) > 0 {
-		w.trace.add(&Event{At: w.Now(), Op: OpDeliver, Node: h.Index, Peer: e.peer.host.Index, Size: len(data)})
+		w.trace.add(Event{At: w.Now(), Op: OpDeliver, Node: h.Index, Peer: e.peer.host.Index, Size: len(data)})
 		if e.feed != nil {
-			w.perform(h, func() { e.feed(data, nil) })
+			me := w.current
+			me.host, me.life = h, h.life
+			e.feed(data, nil)
+			me.host = nil
 		} else {
 			e.read = append(e.read, data...)
 			token(e.readable)
@@ -355,7 +379,7 @@ func (e *end) SendDatagram(p []byte) error {
 		at, arrives := e.lane.datagram(w, len(p))
 		if !arrives {
 			e.stats.PacketsLost++
-			w.trace.add(&Event{At: w.Now(), Op: OpLost, Node: e.peer.host.Index, Peer: e.host.Index, Size: len(p)})
+			w.trace.add(Event{At: w.Now(), Op: OpLost, Node: e.peer.host.Index, Peer: e.host.Index, Size: len(p)})
 			continue
 		}
 		w.events.push(at, &piece{to: e.peer, data: data, loose: true, cause: w.trace.cause})
@@ -366,7 +390,7 @@ func (e *end) SendDatagram(p []byte) error {
 func (e *end) datagram(p *piece) {
 	w := e.host.world
 	e.stats.PacketsReceived++
-	w.trace.add(&Event{At: w.Now(), Op: OpDatagram, Node: e.host.Index, Peer: e.peer.host.Index, Size: len(p.data)})
+	w.trace.add(Event{At: w.Now(), Op: OpDatagram, Node: e.host.Index, Peer: e.peer.host.Index, Size: len(p.data)})
 	if len(e.datagrams) >= maxDatagrams {
 		return
 	}

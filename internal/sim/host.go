@@ -54,6 +54,7 @@ func (h *Host) Now() time.Time {
 // SetClock sets how far the clock of the host is ahead, and how much of a
 // second it gains in each.
 func (h *Host) SetClock(ahead time.Duration, drift float64) {
+	h.world.fault("clock", h, nil)
 	h.skew, h.drift, h.began = int64(ahead), drift, h.world.now
 }
 
@@ -163,7 +164,7 @@ func (t *timer) act(w *World) {
 	default:
 		t.over = true
 		w.trace.cause = t.cause
-		w.trace.add(&Event{At: w.Now(), Op: OpTimer, Node: h.Index, Peer: -1})
+		w.trace.add(Event{At: w.Now(), Op: OpTimer, Node: h.Index, Peer: -1})
 		w.tasks.push(task{host: h, life: h.life, cause: w.trace.cause, do: t.f})
 	}
 }
@@ -292,7 +293,10 @@ func (h *Host) Resume() {
 }
 
 // SetCost makes a host slow: everything that arrives takes it cost.
-func (h *Host) SetCost(cost time.Duration) { h.cost = int64(cost) }
+func (h *Host) SetCost(cost time.Duration) {
+	h.world.fault("slow", h, nil)
+	h.cost = int64(cost)
+}
 
 // Crash ends the host as a loss of power does: nothing more happens on it, and
 // nobody is told.

@@ -45,6 +45,7 @@ type trace struct {
 	count   uint64
 	cause   uint64 // the event that what runs now follows from
 	observe func(*Event)
+	event   Event // the last one: observers do not keep it
 }
 
 // mix adds a word to a hash.
@@ -52,7 +53,9 @@ func mix(h, x uint64) uint64 {
 	return bits.RotateLeft64(h^x, 29)*0x9e3779b97f4a7c15 + 0x632be59bd9b4e019
 }
 
-func (t *trace) add(e *Event) {
+func (t *trace) add(event Event) {
+	t.event = event
+	e := &t.event
 	t.count++
 	e.ID, e.Cause = t.count, t.cause
 	h := mix(t.hash, uint64(e.At))
@@ -81,6 +84,9 @@ func (w *World) Hash() uint64 { return w.trace.hash }
 // Events returns how many events there were.
 func (w *World) Events() uint64 { return w.trace.count }
 
+// Cause returns the ID of the event that what runs now follows from; 0: none.
+func (w *World) Cause() uint64 { return w.trace.cause }
+
 // Call notes that a callback is called. The runtime says so, see env.Tracer.
 func (h *Host) Call(c env.Call) {
 	peer := -1
@@ -89,7 +95,7 @@ func (h *Host) Call(c env.Call) {
 			peer = p.Index
 		}
 	}
-	h.world.trace.add(&Event{At: h.world.Now(), Op: OpCall, Node: h.Index, Peer: peer, Service: c.Service, Name: c.Callback, Conn: c.Conn, Kind: c.Kind, Size: c.Size})
+	h.world.trace.add(Event{At: h.world.Now(), Op: OpCall, Node: h.Index, Peer: peer, Service: c.Service, Name: c.Callback, Conn: c.Conn, Kind: c.Kind, Size: c.Size})
 }
 
 func (w *World) fault(name string, h, peer *Host) {
@@ -98,5 +104,5 @@ func (w *World) fault(name string, h, peer *Host) {
 		e.Peer = peer.Index
 	}
 	w.trace.cause = 0
-	w.trace.add(&e)
+	w.trace.add(e)
 }

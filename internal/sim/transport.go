@@ -63,7 +63,7 @@ func (t *transport) Dial(ctx context.Context, local conn.Local, peer identity.No
 	defer cancel()
 	d := &dial{from: h, life: h.life, node: h.id, want: peer, place: addr.Host, done: make(chan struct{}),
 		local: identity.Address{Scheme: Scheme, Host: fmt.Sprintf("%s-%d", h.Name, t.dials)}}
-	w.trace.add(&Event{At: w.Now(), Op: OpDial, Node: h.Index, Peer: w.at(addr.Host), Name: addr.Host})
+	w.trace.add(Event{At: w.Now(), Op: OpDial, Node: h.Index, Peer: w.at(addr.Host), Name: addr.Host})
 	d.cause = w.trace.cause
 	d.send(w)
 	if h.Wait(d.done, ctx.Done(), nil) == 1 {
@@ -187,7 +187,7 @@ func (t *transport) Close() error {
 
 func (l *listener) offer(e *end) {
 	w := l.host.world
-	w.trace.add(&Event{At: w.Now(), Op: OpAccept, Node: l.host.Index, Peer: e.peer.host.Index})
+	w.trace.add(Event{At: w.Now(), Op: OpAccept, Node: l.host.Index, Peer: e.peer.host.Index})
 	l.queue = append(l.queue, e)
 	select {
 	case l.ready <- struct{}{}:

@@ -35,6 +35,7 @@ type World struct {
 	over    error // why time does not go on
 
 	trace trace
+	spare []*piece
 	known map[[32]byte]bool // outcomes of checks, see env.Memory
 }
 
@@ -259,12 +260,4 @@ func (r *ring) pop() task {
 	r.head = (r.head + 1) % len(r.buf)
 	r.n--
 	return t
-}
-
-// perform runs something for a host now, as a task would.
-func (w *World) perform(h *Host, f func()) {
-	me := w.current
-	me.host, me.life = h, h.life
-	f()
-	me.host = nil
 }
