@@ -29,7 +29,8 @@ type connection struct {
 	out            *quic.SendStream
 	in             atomic.Pointer[quic.ReceiveStream] // nil until the first Read has it
 	sent, received atomic.Uint64
-	datagrams      bool
+	carries        bool // datagrams
+	outgoing       datagrams
 
 	close sync.Once
 	cause atomic.Pointer[error] // set by Close
@@ -53,7 +54,7 @@ func newConn(qc *quic.Conn, local identity.Address) (*connection, error) {
 	}
 	return &connection{
 		quic: qc, node: node, local: local, out: out,
-		datagrams: state.SupportsDatagrams.Local && state.SupportsDatagrams.Remote,
+		carries: state.SupportsDatagrams.Local && state.SupportsDatagrams.Remote,
 	}, nil
 }
 
@@ -228,31 +229,5 @@ func (c *connection) Stats() conn.TransportStats {
 // Features tells of close reasons, and of datagrams if the other side takes
 // them.
 func (c *connection) Features() conn.Features {
-	return conn.Features{CloseReason: true, Datagrams: c.datagrams}
-}
-
-// tooLarge is larger than any datagram: quic-go answers with the limit.
-var tooLarge [64 << 10]byte
-
-// MaxDatagram returns what fits into one packet now; it grows as the path is
-// explored. Zero: the connection has ended or carries none.
-func (c *connection) MaxDatagram() int {
-	var limit *quic.DatagramTooLargeError
-	if c.datagrams && errors.As(c.quic.SendDatagram(tooLarge[:]), &limit) {
-		return int(limit.MaxDatagramPayloadSize)
-	}
-	return 0
-}
-
-// SendDatagram queues a copy of p. While 32 wait to be sent, it waits too.
-func (c *connection) SendDatagram(p []byte) error { return c.why(c.quic.SendDatagram(p)) }
-
-// ReceiveDatagram waits for the next datagram. Where 128 wait, newer ones are
-// lost.
-func (c *connection) ReceiveDatagram(ctx context.Context) ([]byte, error) {
-	p, err := c.quic.ReceiveDatagram(ctx)
-	if err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return p, c.why(err)
+	return conn.Features{CloseReason: true, Datagrams: c.carries}
 }

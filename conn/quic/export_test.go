@@ -10,8 +10,13 @@ import (
 
 // PlainSockets makes New's sockets go without UDP_GRO until restored.
 func PlainSockets() (restore func()) {
+	return WrapSockets(func(udp *net.UDPConn) net.PacketConn { return udp })
+}
+
+// WrapSockets has New's sockets wrapped until restored.
+func WrapSockets(wrap func(*net.UDPConn) net.PacketConn) (restore func()) {
 	old := wrapSocket
-	wrapSocket = func(udp *net.UDPConn) net.PacketConn { return udp }
+	wrapSocket = wrap
 	return func() { wrapSocket = old }
 }
 
