@@ -75,13 +75,15 @@ type swarm struct {
 	members []*member
 	began   time.Time
 
+	ready chan struct{} // closed once every node knows every other, and a way to it
+
 	mu   sync.Mutex // guards rtts
 	rtts []time.Duration
 }
 
 // up runs the network until ctx ends or the time is up.
 func up(ctx context.Context, o upOptions) error {
-	s := &swarm{opts: o, began: time.Now()}
+	s := &swarm{opts: o, began: time.Now(), ready: make(chan struct{})}
 	defer s.close()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -98,6 +100,7 @@ func up(ctx context.Context, o upOptions) error {
 		defer cancel()
 	}
 	var work sync.WaitGroup
+	work.Go(func() { s.form(ctx) })
 	for i := range s.members {
 		work.Go(func() { s.talk(ctx, i) })
 	}
@@ -151,11 +154,47 @@ func (s *swarm) close() {
 	wg.Wait()
 }
 
+// form waits until the network has formed.
+func (s *swarm) form(ctx context.Context) {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for !s.formed() {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	close(s.ready)
+}
+
+// formed reports whether every node knows every other, and a way to it.
+func (s *swarm) formed() bool {
+	for _, m := range s.members {
+		if m.Discovery.Known() < len(s.members)-1 {
+			return false
+		}
+	}
+	for _, m := range s.members {
+		for _, other := range s.members {
+			if m.Router.PathToNode(other.Self(), 0).IsReject() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // talk is what a node does: it calls others, sends routed messages, and writes
 // to the shared map.
 func (s *swarm) talk(ctx context.Context, i int) {
 	m := s.members[i]
 	rng := rand.New(rand.NewPCG(uint64(i), 1))
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return
+	}
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
 	for turn := 0; ; turn++ {
@@ -163,9 +202,6 @@ func (s *swarm) talk(ctx context.Context, i int) {
 		case <-t.C:
 		case <-ctx.Done():
 			return
-		}
-		if m.Discovery.Known() < s.opts.nodes-1 {
-			continue // others are still to be found
 		}
 		other := s.members[rng.IntN(len(s.members))].Self()
 		m.note(ctx, m.demo.send(router.ToNode(other), "hello"))
