@@ -98,7 +98,8 @@ type Info struct {
 	MaxQueue int
 	// Window is the flow-control window of the service on each connection, in
 	// bytes; each message counts its payload and 64 bytes more. Default 1 MiB,
-	// at least the node's largest message.
+	// or the node's largest message and 64 bytes where that is more; at least
+	// that, at most 16 MiB.
 	Window int
 	// Private hides the service from other nodes: it is not told to them, so
 	// they do not route calls of the service here. It can still be sent to by

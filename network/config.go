@@ -40,7 +40,7 @@ type Limits struct {
 	Conns          int           // connections. Default 1024
 	ConnsPerHost   int           // incoming connections from one IPv4 address or IPv6 /64, loopback excepted. Default 64
 	Message        int           // bytes of a payload, at most 8 MiB. Default 1 MiB
-	RoutedWindow   int           // bytes of routed messages under way on a connection, at most 16 MiB. Default 1 MiB, at least Message + 148
+	RoutedWindow   int           // bytes of routed messages under way on a connection, at most 16 MiB. Default 1 MiB, or Message + 148 where that is more; at least that
 	ConnEvents     int           // events that wait for the handlers of a connection. Default 4096
 	Hops           int           // hops of a routed message, 1 to 255. Default 32
 	Handshakes     int           // incoming handshakes at a time, per listener. Default 256
