@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/plexus-net/plexus/agent"
@@ -26,7 +27,14 @@ type Fault struct {
 }
 
 // String returns what happens, and to whom.
-func (f Fault) String() string { return fmt.Sprintf("%s %v", f.name, f.nodes) }
+func (f Fault) String() string {
+	var b strings.Builder
+	b.WriteString(f.name)
+	for _, n := range f.nodes {
+		fmt.Fprintf(&b, " node%d", n)
+	}
+	return b.String()
+}
 
 // String returns what happens when.
 func (s Step) String() string { return fmt.Sprintf("%v: %v", s.at, s.Fault) }

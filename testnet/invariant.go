@@ -1,6 +1,9 @@
 package testnet
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // An Invariant is something that has to hold of a network.
 type Invariant struct {
@@ -29,12 +32,16 @@ func Holds(name string, check func(s *Sim) error) Invariant {
 type Failure struct {
 	Seed      uint64
 	Invariant string
-	Event     uint64 // how many events had happened
+	Event     uint64        // how many events had happened
+	At        time.Duration // virtual time
 	Err       error
+
+	cause uint64 // the event that it follows from; 0: it was found by looking
+	late  bool   // it was found at the end of the run
 }
 
 func (f *Failure) Error() string {
-	return fmt.Sprintf("seed %d, event %d: %s: %v", f.Seed, f.Event, f.Invariant, f.Err)
+	return fmt.Sprintf("seed %d, event %d, after %v: %s: %v", f.Seed, f.Event, f.At, f.Invariant, f.Err)
 }
 
 func (f *Failure) Unwrap() error { return f.Err }
@@ -42,7 +49,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // fail notes the first thing that goes wrong.
 func (s *Sim) fail(invariant string, err error) {
 	if s.failure == nil {
-		s.failure = &Failure{s.Seed, invariant, s.Events(), fmt.Errorf("after %v: %w", s.Now(), err)}
+		s.failure = &Failure{Seed: s.Seed, Invariant: invariant, Event: s.Events(), At: s.Now(), Err: err, cause: s.world.Cause()}
 	}
 }
 
@@ -57,12 +64,12 @@ func (s *Sim) watch(i Invariant) {
 	w := i.Begin(s)
 	if w.Event != nil {
 		s.observe = append(s.observe, func(e *Event) {
-			if err := w.Event(e); err != nil {
+			if err := guard(func() error { return w.Event(e) }); err != nil {
 				s.fail(i.Name, err)
 			}
 		})
 	}
 	if w.Check != nil {
-		s.watches = append(s.watches, watch{i.Name, w.Check})
+		s.watches = append(s.watches, watch{i.Name, func() error { return guard(w.Check) }})
 	}
 }

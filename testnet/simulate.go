@@ -53,8 +53,10 @@ type Scenario struct {
 	Always     []Invariant
 	Eventually []Invariant
 
-	// Seeds is how many runs [Check] makes. Default 20.
+	// Seeds is how many runs [Check] makes, with the seeds from 1 on. Default 20.
 	Seeds int
+	// Seed is the only one that Check runs. Default: all.
+	Seed uint64
 	// Log receives the logs of all nodes, with virtual times. Default: nothing.
 	Log *slog.Logger
 }
@@ -72,6 +74,11 @@ type Sim struct {
 	watches  []watch
 	observe  []func(*Event)
 	failure  *Failure
+
+	state      []snapshot // by node
+	conditions *conditions
+	traffic    map[*Traffic]*trafficRun
+	byID       map[identity.NodeID]int
 }
 
 // Simulate starts a network for a test and lets it form: it returns when every
@@ -87,7 +94,15 @@ func Simulate(t testing.TB, seed uint64, sc Scenario) *Sim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("testnet: seed %d; after %v and %d events the hash is %016x", s.Seed, s.Now(), s.Events(), s.Hash())
+			if s.failure != nil {
+				t.Logf("testnet: %v", s.failure)
+			}
+		}
+		s.close()
+	})
 	return s
 }
 
@@ -134,6 +149,12 @@ func begin(seed uint64, sc Scenario, observe func(*Event)) (*Sim, error) {
 	}
 	s := &Sim{Seed: seed, scenario: sc, rng: rand.New(rand.NewPCG(seed, 0x706c65787573))}
 	s.world = sim.New(seed, sc.For+overtime, s.path)
+	formed := false
+	defer func() {
+		if !formed { // it may have panicked
+			s.close()
+		}
+	}()
 	if observe != nil {
 		s.observe = append(s.observe, observe)
 	}
@@ -142,9 +163,12 @@ func begin(seed uint64, sc Scenario, observe func(*Event)) (*Sim, error) {
 	}
 	s.world.Observe(s.event)
 	if err := s.populate(); err != nil {
-		s.close()
+		if s.failure != nil {
+			err = s.failure
+		}
 		return nil, err
 	}
+	formed = true
 	return s, nil
 }
 
@@ -159,7 +183,7 @@ func (s *Sim) populate() error {
 		if err != nil {
 			return err
 		}
-		s.nodes = append(s.nodes, &Node{Index: i, Key: key, host: s.world.NewHost()})
+		s.nodes = append(s.nodes, &Node{Index: i, Key: key, sim: s, host: s.world.NewHost()})
 	}
 	s.setClocks()
 	for _, n := range s.nodes {

@@ -75,6 +75,7 @@ type Node struct {
 	done   chan error
 
 	// In a simulation.
+	sim     *Sim
 	host    *sim.Host
 	edges   []int // whom it connects to at the start
 	stopped bool  // in good order

@@ -21,12 +21,16 @@ type end struct {
 	node  identity.NodeID // at the other end
 	addr  identity.Address
 	lane  lane // from here to the peer
+	since int64
 	stats conn.TransportStats
 
 	// What comes in.
 	read     []byte // has arrived, before Feed
 	feed     func([]byte, error)
 	fed      bool    // with the end
+	sent     uint64  // pieces of the stream, by this end
+	taken    uint64  // pieces of the stream that have come here in their turn
+	early    []piece // have come before their turn
 	held     []piece // waits behind a blocked way
 	flight   int     // bytes of the stream that are under way to here
 	allowed  int     // how many of them still arrive, once the connection is cut; -1: all
@@ -52,10 +56,20 @@ var (
 // datagram or a reset.
 type piece struct {
 	to    *end
+	turn  uint64 // in the stream, from 1 on; 0: it is not of the stream
 	data  []byte
 	err   error // the end of the stream
 	loose bool  // a datagram
 	cause uint64
+}
+
+// stream sends a piece of the stream.
+func (e *end) stream(at int64, p *piece) {
+	w := e.host.world
+	e.sent++
+	e.peer.flight += len(p.data)
+	p.to, p.turn, p.cause = e.peer, e.sent, w.trace.cause
+	w.events.push(at, p)
 }
 
 const (
@@ -66,15 +80,36 @@ const (
 
 func newLine(w *World, d *dial, l *listener) (dialler, listener *end) {
 	make1 := func(h *Host, node identity.NodeID, addr identity.Address, ln lane) *end {
-		e := &end{host: h, node: node, addr: addr, lane: ln, allowed: -1,
+		e := &end{host: h, node: node, addr: addr, lane: ln, allowed: -1, since: w.now,
 			readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), ended: make(chan struct{})}
 		h.lines = append(h.lines, e)
 		return e
 	}
-	a := make1(d.from, l.node, d.local, d.out)
 	b := make1(l.host, d.node, l.addr, d.back)
+	a := make1(d.from, l.node, d.local, d.out)
 	a.peer, b.peer = b, a
+	if d.life != d.from.life { // it has crashed since
+		a.lost()
+		d.from.lines = d.from.lines[:len(d.from.lines)-1]
+	}
 	return a, b
+}
+
+// A Line is an end of a connection that a host has.
+type Line struct {
+	Peer          int // the index of the other host
+	Local, Remote identity.Address
+	Since         time.Duration
+}
+
+// Lines returns the connections of the host, whatever its node knows of them,
+// in the order in which they were made.
+func (h *Host) Lines() []Line {
+	all := make([]Line, len(h.lines))
+	for i, e := range h.lines {
+		all[i] = Line{e.peer.host.Index, e.addr, e.peer.addr, time.Duration(e.since)}
+	}
+	return all
 }
 
 func (e *end) Node() identity.NodeID            { return e.node }
@@ -166,10 +201,9 @@ func (e *end) Write(p []byte) (int, error) {
 	}
 	e.stats.BytesSent += uint64(len(p))
 	e.stats.PacketsSent++
-	e.peer.flight += len(p)
 	b := w.piece()
-	b.to, b.cause, b.data = e.peer, w.trace.cause, append(b.data[:0], p...)
-	w.events.push(at, b)
+	b.data = append(b.data[:0], p...)
+	e.stream(at, b)
 	return len(p), nil
 }
 
@@ -188,7 +222,7 @@ func (e *end) Close(cause error) error {
 	ce := *conn.AsCloseError(cause)
 	ce.Remote, ce.Err = true, nil
 	at, _ := e.lane.stream(w, 0)
-	w.events.push(at, &piece{to: e.peer, err: &ce, cause: w.trace.cause})
+	e.stream(at, &piece{err: &ce})
 	return nil
 }
 
@@ -231,7 +265,7 @@ func (p *piece) act(w *World) {
 	switch {
 	case p.loose && !w.open(from, e.host):
 		return
-	case len(e.held) > 0 && !p.loose, !w.open(from, e.host):
+	case !w.open(from, e.host):
 		e.held = append(e.held, *p)
 		return
 	case !e.host.up():
@@ -239,6 +273,35 @@ func (p *piece) act(w *World) {
 	case e.host.delays(p):
 		return
 	}
+	switch {
+	case e.err != nil:
+		e.refuse(p)
+	case p.turn == e.taken+1:
+		e.taken++
+		e.arrive(p)
+		e.catchUp()
+	case p.turn > 0:
+		e.early = append(e.early, *p) // it was not held back on its way, as others were
+	default:
+		e.arrive(p)
+	}
+}
+
+// catchUp takes what has come early and is in its turn now.
+func (e *end) catchUp() {
+	for i := 0; i < len(e.early); i++ {
+		if p := e.early[i]; p.turn == e.taken+1 {
+			e.taken++
+			e.early = slices.Delete(e.early, i, i+1)
+			e.arrive(&p)
+			i = -1
+		}
+	}
+}
+
+// arrive is the arrival of a piece in its turn.
+func (e *end) arrive(p *piece) {
+	w := e.host.world
 	if e.err != nil {
 		e.refuse(p)
 		return
@@ -275,7 +338,9 @@ func (w *World) piece() *piece {
 // has begun anew knows nothing of it and says so: a reset.
 func (e *end) refuse(p *piece) {
 	w := e.host.world
-	e.flight -= len(p.data)
+	if !p.loose {
+		e.flight -= len(p.data)
+	}
 	if !e.crashed || p.err != nil || e.peer.err != nil {
 		return
 	}

@@ -31,6 +31,7 @@ type Host struct {
 	began  int64 // when skew and drift were set
 
 	waiters []*waiter
+	touched bool // is in World.touched
 	lines   []*end
 	id      identity.NodeID // of the node that has dialled or listened
 }
@@ -47,6 +48,7 @@ func (w *World) NewHost() *Host {
 
 // Now tells the time on the clock of the host.
 func (h *Host) Now() time.Time {
+	h.touch()
 	now := h.world.now
 	return epoch.Add(time.Duration(now + h.skew + int64(float64(now-h.began)*h.drift)))
 }
@@ -59,10 +61,22 @@ func (h *Host) SetClock(ahead time.Duration, drift float64) {
 }
 
 // Source returns the host's random numbers.
-func (h *Host) Source() rand.Source { return h.source }
+func (h *Host) Source() rand.Source {
+	h.touch()
+	return h.source
+}
+
+// touch notes that main, or what it has started, calls a node of the host.
+func (h *Host) touch() {
+	if w := h.world; w.current.host == nil && !h.touched {
+		h.touched = true
+		w.touched = append(w.touched, h)
+	}
+}
 
 // Go runs f as soon as what runs now waits or returns.
 func (h *Host) Go(f func()) {
+	h.touch()
 	if h.up() {
 		h.world.tasks.push(task{host: h, life: h.life, cause: h.world.trace.cause, do: f})
 	}
@@ -195,6 +209,7 @@ func ready(on *[3]<-chan struct{}) int {
 
 // Wait waits for one of the channels. The first of them goes first.
 func (h *Host) Wait(a, b, c <-chan struct{}) int {
+	h.touch()
 	on := [3]<-chan struct{}{a, b, c}
 	if i := ready(&on); i >= 0 {
 		return i
@@ -258,13 +273,20 @@ func (h *Host) poll() {
 }
 
 // pollFor wakes those whom what was done for a host has brought what they wait
-// for. The world itself may have brought it to anybody.
+// for. Main, and what it has started, may have brought it to those on the hosts
+// that it has called; to others when it sleeps, or returns.
 func (w *World) pollFor(h *Host) {
-	if h == nil {
-		w.pollAll()
-	} else if len(h.waiters) > 0 {
+	if h != nil {
+		if len(h.waiters) > 0 {
+			h.poll()
+		}
+		return
+	}
+	for _, h := range w.touched {
+		h.touched = false
 		h.poll()
 	}
+	w.touched = w.touched[:0]
 }
 
 func (w *World) pollAll() {

@@ -31,6 +31,7 @@ type World struct {
 	idle    []*coroutine // who can go on with the loop
 	asleep  []*coroutine // in Sleep, but for main
 	all     int          // coroutines other than main
+	touched []*Host      // by main and what it has started, since it last waited
 	closed  bool
 	over    error // why time does not go on
 
@@ -109,6 +110,7 @@ func (w *World) Sleep(d time.Duration) error {
 		}
 		w.tasks.push(task{host: who.host, life: who.life, who: who})
 	})
+	w.pollAll()
 	w.park()
 	if !due {
 		return w.over
@@ -186,7 +188,11 @@ func (w *World) loop(me *coroutine) *coroutine {
 			}
 			me.host, me.life = t.host, t.life
 			t.do()
-			w.pollFor(me.host)
+			if me.host == nil {
+				w.pollAll()
+			} else {
+				w.pollFor(me.host)
+			}
 		}
 		if len(w.events.heap) == 0 {
 			w.over = ErrQuiet
@@ -260,4 +266,26 @@ func (r *ring) pop() task {
 	r.head = (r.head + 1) % len(r.buf)
 	r.n--
 	return t
+}
+
+// Do runs f beside the caller and waits for its end. It reports whether f has
+// returned: it has not if a host that it waited for has crashed.
+func (w *World) Do(f func()) (returned bool) {
+	who := w.current
+	if who != w.main {
+		w.asleep = append(w.asleep, who)
+	}
+	w.Go(func() {
+		defer func() {
+			if i := slices.Index(w.asleep, who); i >= 0 {
+				w.asleep = slices.Delete(w.asleep, i, i+1)
+			}
+			w.tasks.push(task{host: who.host, life: who.life, who: who})
+		}()
+		f()
+		returned = true
+	})
+	w.pollAll()
+	w.park()
+	return returned
 }

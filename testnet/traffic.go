@@ -1,0 +1,260 @@
+package testnet
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/rpc"
+)
+
+// A TrafficConfig says what a [Traffic] sends. Zero means the default.
+type TrafficConfig struct {
+	// Interval is how often a node sends: each time to one connection, to one
+	// node, to one key, and a call. Default 250 ms.
+	Interval time.Duration
+	// Burst bounds how many messages it sends to the connection, handler and
+	// behaviour. Default 8.
+	Burst int
+	// Size bounds payloads. Most are much smaller. Default 4 KiB, at most
+	// Limits.Message.
+	Size int
+	// Within is how long a call may take. Default 5 s.
+	Within time.Duration
+	// Meet is how often nodes pair up, at random, to dial each other at the same
+	// moment. Default 5 s; negative: never.
+	Meet time.Duration
+}
+
+// A Traffic is what the nodes of a simulation send each other so that somebody
+// can see what becomes of it: numbered messages to connections, nodes and keys,
+// datagrams, and calls. Each node has a behaviour for it.
+//
+//	traffic := testnet.NewTraffic(testnet.TrafficConfig{})
+//	always, eventually := testnet.Standard(traffic)
+//	testnet.Check(t, testnet.Scenario{Always: always, Eventually: eventually,
+//		Register: func(n *testnet.Node) error { return traffic.Register(n, 99) }, ...})
+//
+// It knows what every node has sent, and so what every node may receive. A
+// Traffic may be in several scenarios, and in several runs at the same time.
+type Traffic struct{ cfg TrafficConfig }
+
+// NewTraffic makes a Traffic. Nothing is sent before it is registered.
+func NewTraffic(cfg TrafficConfig) *Traffic {
+	cfg.Interval = cmp.Or(max(cfg.Interval, 0), 250*time.Millisecond)
+	cfg.Burst = cmp.Or(max(cfg.Burst, 0), 8)
+	cfg.Size = cmp.Or(max(cfg.Size, 0), 4<<10)
+	cfg.Within = cmp.Or(max(cfg.Within, 0), 5*time.Second)
+	cfg.Meet = cmp.Or(cfg.Meet, 5*time.Second)
+	return &Traffic{cfg}
+}
+
+// Register puts the behaviour for the traffic on a node of a simulation, under a
+// service ID. It is to be called from [Scenario].Register, for every node.
+func (t *Traffic) Register(n *Node, id identity.ServiceID) error {
+	if n.sim == nil {
+		return errors.New("testnet: Traffic is for simulations")
+	}
+	return n.Register(id, t.life(n))
+}
+
+// life makes the behaviour for a node that starts.
+func (t *Traffic) life(n *Node) *trafficLife {
+	r := n.sim.trafficOf(t)
+	for len(r.lives) <= n.Index {
+		r.lives = append(r.lives, nil)
+	}
+	l := &trafficLife{run: r, node: n, number: len(r.lives[n.Index]), flows: make(map[flowKey]*flow), calls: make(map[uint64]time.Duration), open: make(map[identity.ConnID]*handled)}
+	r.echo.Handle(&l.Server, l.serve)
+	r.relay.Handle(&l.Server, l.serveRelay)
+	r.lives[n.Index] = append(r.lives[n.Index], l)
+	return l
+}
+
+// TrafficStats counts what a Traffic has done in a run.
+type TrafficStats struct {
+	Sent, Received uint64 // messages
+	Refused        uint64 // messages and calls that were not sent: no way, or a full queue
+	Calls          uint64
+	Answered       uint64 // calls that ended with an answer
+	Failed         uint64 // calls that ended with an error
+	Met            uint64 // dials by pairs of nodes
+}
+
+// Stats returns what the traffic has done in a run so far.
+func (t *Traffic) Stats(s *Sim) TrafficStats { return s.trafficOf(t).stats }
+
+// Delivered promises of messages:
+//
+//   - what arrives was sent, to this node, and is unchanged;
+//   - none arrives twice, but for datagrams, nor over another connection than
+//     the one that it was sent to;
+//   - those to the handler of a connection arrive in the order in which they
+//     were sent, and none is left out; the same of those to its behaviour;
+//   - none waits for longer than 15 s while its connection is open, both nodes
+//     run and nothing is between them.
+//
+// It is for Always. The last is too strict for links of which Rate is so low
+// that their queues and windows are longer.
+func (t *Traffic) Delivered() Invariant {
+	return t.invariant("messages arrive once and in order", func(r *trafficRun) *error { return &r.delivery }, (*trafficRun).waiting)
+}
+
+// Answered promises that each call ends once, within its time, and is served at
+// most once, and that an answer is that to its request. Calls of nodes that
+// crash are forgotten; those of nodes that are stopped end.
+//
+// It is for Always. Nodes that pause or are slow may take longer.
+func (t *Traffic) Answered() Invariant {
+	return t.invariant("calls end once", func(r *trafficRun) *error { return &r.calling }, (*trafficRun).unanswered)
+}
+
+// Dialled promises that a node whose dial has failed had a reason: one of the
+// two nodes was down, has paused or is slow, or something was between them, in
+// the last half minute; or the other one has refused.
+//
+// It is for Always, with links that do not take seconds for a message.
+func (t *Traffic) Dialled() Invariant {
+	return t.invariant("dials succeed", func(r *trafficRun) *error { return &r.dialling }, func(*trafficRun) error { return nil })
+}
+
+func (t *Traffic) invariant(name string, found func(*trafficRun) *error, check func(*trafficRun) error) Invariant {
+	return Invariant{name, func(s *Sim) Watch {
+		r := s.trafficOf(t)
+		err := found(r)
+		return Watch{Event: func(e *Event) error {
+			r.note(e)
+			return *err
+		}, Check: func() error {
+			if *err != nil {
+				return *err
+			}
+			return check(r)
+		}}
+	}}
+}
+
+// A trafficRun is a Traffic in one run.
+type trafficRun struct {
+	cfg    TrafficConfig
+	s      *Sim
+	health *conditions
+	lives  [][]*trafficLife // by node, the last one is the present one
+	stats  TrafficStats
+	echo   rpc.Method[call, call]
+	relay  rpc.Method[call, call]
+
+	// The first thing that was wrong.
+	delivery, calling, dialling error
+}
+
+// trafficOf returns what a Traffic is in this run.
+func (s *Sim) trafficOf(t *Traffic) *trafficRun {
+	r := s.traffic[t]
+	if r == nil {
+		r = &trafficRun{cfg: t.cfg, s: s, health: s.health(),
+			echo: rpc.NewMethod[call, call]("echo").Within(t.cfg.Within), relay: rpc.NewMethod[call, call]("relay").Within(t.cfg.Within)}
+		if s.traffic == nil {
+			s.traffic = make(map[*Traffic]*trafficRun)
+		}
+		s.traffic[t] = r
+	}
+	return r
+}
+
+// wrong notes an error, unless there was one before.
+func wrong(into *error, format string, args ...any) {
+	if *into == nil {
+		*into = fmt.Errorf(format, args...)
+	}
+}
+
+// life returns the behaviour of a node in one of its lives, nil if there was none.
+func (r *trafficRun) life(node, number uint32) *trafficLife {
+	if int(node) < len(r.lives) && int(number) < len(r.lives[node]) {
+		return r.lives[node][number]
+	}
+	return nil
+}
+
+// present returns the behaviour of a node now, nil if it has none.
+func (r *trafficRun) present(node int) *trafficLife {
+	if node < len(r.lives) && len(r.lives[node]) > 0 {
+		return r.lives[node][len(r.lives[node])-1]
+	}
+	return nil
+}
+
+// note looks after what nodes that are stopped in good order leave.
+func (r *trafficRun) note(e *Event) {
+	if e.Kind != EventFault || e.Name != "restart" {
+		return
+	}
+	l := r.present(e.Node)
+	if l == nil || l.over {
+		return
+	}
+	l.over = true
+	if id, _, left := l.oldest(); left && l.stopped && !r.health.node(e.Node).revived {
+		wrong(&r.calling, "node %d has stopped, and its call %d has not ended", e.Node, id)
+	}
+}
+
+// patience is how long a message may wait while its connection is open.
+const patience = 15 * time.Second
+
+// waiting looks for messages that do not arrive.
+func (r *trafficRun) waiting() error {
+	for i := range r.lives {
+		l := r.present(i)
+		if l == nil || !r.health.steady(i, patience) {
+			continue
+		}
+		for _, c := range r.s.stateOf(i).Conns {
+			for _, kind := range []conn.Kind{kindConn, kindPeer} {
+				f := l.flows[flowKey{c.ID, kind}]
+				to := r.s.index(c.Node)
+				if f == nil || len(f.sent) == 0 || r.s.Now()-f.sent[0] < patience || !r.health.steady(to, patience) || !r.health.clear(i, to, patience) {
+					continue
+				}
+				return fmt.Errorf("node %d: message %d to %s of connection %d, to node %d, was sent %v ago and has not arrived, though the connection is open",
+					i, f.got, receiverOf(kind), c.ID, to, r.s.Now()-f.sent[0])
+			}
+		}
+	}
+	return nil
+}
+
+// unanswered looks for calls that do not end.
+func (r *trafficRun) unanswered() error {
+	for i := range r.lives {
+		l := r.present(i)
+		if l == nil || !r.health.steady(i, told) {
+			continue
+		}
+		if id, at, some := l.oldest(); some && r.s.Now()-at > r.cfg.Within+told {
+			return fmt.Errorf("node %d: call %d began %v ago and has not ended; it has %v", i, id, r.s.Now()-at, r.cfg.Within)
+		}
+	}
+	return nil
+}
+
+// disturbed is for how long a dial suffers from what was.
+const disturbed = 30 * time.Second
+
+// dialFailed judges the failure of a dial.
+func (r *trafficRun) dialFailed(from int, d conn.Dial, err error) {
+	to := r.s.index(d.Peer.ID)
+	if to < 0 || !r.health.steady(from, disturbed) || !r.health.steady(to, disturbed) || !r.health.clear(from, to, disturbed) {
+		return
+	}
+	for _, code := range []conn.Code{conn.CodeRejected, conn.CodeLimit, conn.CodeShutdown, conn.CodeNetwork, conn.CodeVersion, conn.CodeSelf} {
+		if errors.Is(err, code) {
+			return
+		}
+	}
+	wrong(&r.dialling, "node %d has dialled node %d in vain, though nothing was between them: %w", from, to, err)
+}
