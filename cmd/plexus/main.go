@@ -5,6 +5,7 @@
 //	plexus key node.key                         make a key
 //	plexus node --listen quic://127.0.0.1:4100  run one node
 //	plexus peers | routes | call | send         talk to it
+//	plexus sim --scenario churn                 simulate a network
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,7 +25,7 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second ^C ends the process at once
 	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "plexus:", err)
+		fmt.Fprintln(os.Stderr, "plexus:", strings.TrimPrefix(err.Error(), "plexus: "))
 		stop()
 		os.Exit(1)
 	}
@@ -39,6 +41,6 @@ func root() *cobra.Command {
 	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help for what is allowed", err, cmd.CommandPath())
 	})
-	c.AddCommand(upCommand(), nodeCommand(), keyCommand(), idCommand(), peersCommand(), routesCommand(), callCommand(), sendCommand())
+	c.AddCommand(upCommand(), nodeCommand(), keyCommand(), idCommand(), peersCommand(), routesCommand(), callCommand(), sendCommand(), simCommand())
 	return c
 }
