@@ -120,7 +120,15 @@ func (s *Sim) Heal(a, b int) {
 func (s *Sim) Cut(a, b int) { s.world.Cut(s.host(a), s.host(b)) }
 
 // Crash ends a node without a word to anybody.
-func (s *Sim) Crash(i int) { s.host(i).Crash() }
+func (s *Sim) Crash(i int) {
+	if s.Up(i) {
+		s.host(i).Crash()
+		s.nodes[i].Disk.crash(s.world.Rand)
+	}
+}
+
+// Inflict has a fault happen now.
+func (s *Sim) Inflict(f Fault) { f.do(s) }
 
 // Restart starts a node again that has crashed or stopped.
 func (s *Sim) Restart(i int) error {
@@ -194,6 +202,8 @@ type Chaos struct {
 	Partition float64 // share of the pairs of neighbours that are kept apart
 	OneWay    float64 // share of the pairs of neighbours of which one does not reach the other
 	Split     float64 // times that a random half of the network is split off
+	Slow      float64 // share of the nodes that become slow: all that reaches them takes up to 10 ms
+	FullDisk  float64 // share of the nodes whose disks are full
 
 	// Down bounds how long crashed and stopped nodes are down, pauses and
 	// partitions last. Default 20 s.
@@ -211,7 +221,7 @@ func (c Chaos) check() error {
 	for _, f := range []struct {
 		name  string
 		value float64
-	}{{"Crash", c.Crash}, {"Stop", c.Stop}, {"Pause", c.Pause}, {"Cut", c.Cut}, {"Partition", c.Partition}, {"OneWay", c.OneWay}, {"Split", c.Split}, {"ClockDrift", c.ClockDrift}} {
+	}{{"Crash", c.Crash}, {"Stop", c.Stop}, {"Pause", c.Pause}, {"Cut", c.Cut}, {"Partition", c.Partition}, {"OneWay", c.OneWay}, {"Split", c.Split}, {"Slow", c.Slow}, {"FullDisk", c.FullDisk}, {"ClockDrift", c.ClockDrift}} {
 		if !(f.value >= 0 && f.value <= 1000) {
 			return fmt.Errorf("testnet: Chaos.%s is %v, want 0 to 1000", f.name, f.value)
 		}
@@ -267,12 +277,20 @@ func (s *Sim) plan() []Step {
 	draw(c.Cut*nodes, func() (Fault, Fault) { i := node(); return s.cutOne(i, s.rng.Uint64()), Fault{} })
 	draw(c.Partition*nodes, func() (Fault, Fault) { a, b := pair(); return Partition(a, b), Heal(a, b) })
 	draw(c.OneWay*nodes, func() (Fault, Fault) { a, b := pair(); return OneWay(a, b), Heal(a, b) })
+	draw(c.Slow*nodes, func() (Fault, Fault) {
+		i := node()
+		return Slow(i, 1+time.Duration(s.rng.Int64N(int64(mostSlow)))), Slow(i, 0)
+	})
+	draw(c.FullDisk*nodes, func() (Fault, Fault) { i := node(); return FillDisk(i), FreeDisk(i) })
 	draw(c.Split, func() (Fault, Fault) {
 		half := s.rng.Perm(len(s.nodes))[:len(s.nodes)/2]
 		return Split(half...), Rejoin(half...)
 	})
 	return steps
 }
+
+// mostSlow is what everything takes on the slowest of nodes.
+const mostSlow = 10 * time.Millisecond
 
 func (s *Sim) ifUp(i int, f Fault) Fault {
 	return Fault{f.name, f.nodes, func(s *Sim) {

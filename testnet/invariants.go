@@ -2,6 +2,8 @@ package testnet
 
 import (
 	"fmt"
+
+	"github.com/plexus-net/plexus/identity"
 )
 
 // Standard returns the invariants that hold in every network of plexus nodes,
@@ -79,4 +81,20 @@ func NoPanics() Invariant {
 		}
 		return nil
 	})
+}
+
+// A concern is an error that says whom it is about, for those who tell what led
+// to it.
+type concern struct {
+	error
+	nodes   []int
+	service identity.ServiceID // 0: any
+}
+
+// Unwrap returns the error.
+func (c *concern) Unwrap() error { return c.error }
+
+// concerning makes an error about nodes, and a service of theirs.
+func concerning(nodes []int, service identity.ServiceID, format string, args ...any) error {
+	return &concern{fmt.Errorf(format, args...), nodes, service}
 }

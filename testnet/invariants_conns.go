@@ -1,7 +1,6 @@
 package testnet
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/plexus-net/plexus/identity"
@@ -114,14 +113,14 @@ func (l *leaks) conns(i int, st *network.State) error {
 		c := &st.Conns[k]
 		to := l.s.index(c.Node)
 		if seen[c.Node] {
-			return fmt.Errorf("node %d has two connections to node %d", i, to)
+			return concerning([]int{i, to}, 0, "node %d has two connections to node %d", i, to)
 		}
 		seen[c.Node] = true
 		if to >= 0 && l.s.Up(to) && otherEnd(l.s.stateOf(to), c) != nil {
 			continue
 		}
 		if d := l.halves.note(lineKey{i, c.Local, c.Remote, c.Opened.UnixNano()}, l.s.Now()); d > limit && l.health.steady(i, limit) {
-			return fmt.Errorf("node %d has had connection %d, to node %d, for %v without the other end", i, c.ID, to, d)
+			return concerning([]int{i, to}, 0, "node %d has had connection %d, to node %d, for %v without the other end", i, c.ID, to, d)
 		}
 	}
 	return nil
@@ -136,7 +135,7 @@ func (l *leaks) lines(i int, st *network.State) error {
 			continue
 		}
 		if d := l.orphans.note(lineKey{i, line.Local, line.Remote, int64(line.Since)}, l.s.Now()); d > slack && l.s.Now()-line.Since > opening && l.health.steady(i, opening) {
-			return fmt.Errorf("node %d holds a connection to node %d, made at %v, that is none of its connections", i, line.Peer, line.Since)
+			return concerning([]int{i, line.Peer}, 0, "node %d holds a connection to node %d, made at %v, that is none of its connections", i, line.Peer, line.Since)
 		}
 	}
 	return nil
@@ -168,7 +167,7 @@ func (l *leaks) dialling(i int, st *network.State) error {
 			l.dials[key] = at
 		}
 		if d := l.s.Now() - at; d > limit && l.health.steady(i, limit) {
-			return fmt.Errorf("node %d has dialled node %d for %v", i, to, d)
+			return concerning([]int{i, to}, 0, "node %d has dialled node %d for %v", i, to, d)
 		}
 	}
 	for key := range l.dials {

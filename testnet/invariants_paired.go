@@ -194,7 +194,7 @@ func (p *pairing) leftOver(i int) error {
 	if worst == nil || p.panicked(i) {
 		return nil
 	}
-	return fmt.Errorf("node %d has stopped, and service %d was not told OnDisconnect of connection %d", i, worst.service, worst.conn)
+	return concerning([]int{i, p.node(i)[*worst].peer}, worst.service, "node %d has stopped, and service %d was not told OnDisconnect of connection %d", i, worst.service, worst.conn)
 }
 
 func (k pairKey) before(o pairKey) bool {
@@ -229,7 +229,7 @@ func (p *pairing) check() error {
 			}
 		}
 		if worst != nil && !p.panicked(i) {
-			return fmt.Errorf("node %d: connection %d, to node %d, has ended, and service %d was not told OnDisconnect", i, worst.conn, all[*worst].peer, worst.service)
+			return concerning([]int{i, all[*worst].peer}, worst.service, "node %d: connection %d, to node %d, has ended, and service %d was not told OnDisconnect", i, worst.conn, all[*worst].peer, worst.service)
 		}
 	}
 	return nil

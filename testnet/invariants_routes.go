@@ -120,7 +120,7 @@ func (w *walker) toNode(from, to int) (way []int, err error) {
 		err = errors.New("it ends elsewhere")
 	}
 	if err != nil {
-		err = fmt.Errorf("from node %d to node %d: %s: %w", from, to, wayString(way), err)
+		err = concerning(way, 0, "from node %d to node %d: %s: %w", from, to, wayString(way), err)
 	}
 	return way, err
 }
@@ -199,7 +199,7 @@ func (w *walker) oneOwner() error {
 			err = fmt.Errorf("node %d is closer", owner)
 		}
 		if err != nil {
-			return fmt.Errorf("key %v, from node %d: %s: %w", identity.NodeID(key).Short(), from, wayString(way), err)
+			return concerning(way, 0, "key %v, from node %d: %s: %w", identity.NodeID(key).Short(), from, wayString(way), err)
 		}
 	}
 	return nil

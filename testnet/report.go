@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/plexus-net/plexus/identity"
 )
 
 const (
@@ -101,9 +103,18 @@ func (t *Trace) story(w io.Writer, f *Failure) {
 		}
 		writeRows(b, "    ", rows)
 	}
+	var about *concern
+	filter := Filter{Kinds: callKinds}
+	if errors.As(f.Err, &about) && len(chain) == 0 {
+		nodes = append(nodes, about.nodes...)
+		if about.service != 0 {
+			filter.Services = []identity.ServiceID{about.service}
+		}
+	}
 	slices.Sort(nodes)
 	nodes = slices.Compact(nodes)
-	rows := t.lastCalls(f.Event, nodes)
+	filter.Nodes = nodes
+	rows := t.lastCalls(f.Event, filter)
 	if len(rows) > 0 {
 		fmt.Fprintf(b, "\nThe last callbacks and faults of %s, without ticks of which nothing came:\n", whose(nodes))
 		writeRows(b, "    ", rows)
@@ -132,10 +143,9 @@ func andBefore(left int) string {
 // onTick is the callback that mostly does nothing.
 const onTick = "OnTick"
 
-// lastCalls returns the last callbacks and faults of some nodes, or all, up to
+// lastCalls returns the last callbacks and faults that a filter chooses, up to
 // an event. It leaves out ticks that led to nothing.
-func (t *Trace) lastCalls(until uint64, nodes []int) []row {
-	f := Filter{Nodes: nodes, Kinds: callKinds}
+func (t *Trace) lastCalls(until uint64, f Filter) []row {
 	led := make(map[uint64]bool)
 	var rows []row
 	for i := len(t.events) - 1; i >= 0 && len(rows) < reportCalls; i-- {

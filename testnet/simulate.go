@@ -82,7 +82,7 @@ type Sim struct {
 }
 
 // Simulate starts a network for a test and lets it form: it returns when every
-// edge of the topology is a connection. The test goes on from there, and the
+// node has started and every edge of the topology is a connection. The test goes on from there, and the
 // simulation ends with it.
 //
 //	s := testnet.Simulate(t, 1, testnet.Scenario{Nodes: 5, Topology: testnet.Line, Register: register})
@@ -183,7 +183,7 @@ func (s *Sim) populate() error {
 		if err != nil {
 			return err
 		}
-		s.nodes = append(s.nodes, &Node{Index: i, Key: key, sim: s, host: s.world.NewHost()})
+		s.nodes = append(s.nodes, &Node{Index: i, Key: key, Disk: newDisk(), sim: s, host: s.world.NewHost()})
 	}
 	s.setClocks()
 	for _, n := range s.nodes {
@@ -199,7 +199,13 @@ func (s *Sim) populate() error {
 			return err
 		}
 	}
+	waiting := s.nodes
 	return s.Until(formationTime, "the topology has formed", func() bool {
+		for ; len(waiting) > 0; waiting = waiting[1:] {
+			if !waiting[0].running() {
+				return false
+			}
+		}
 		for i, e := range edges {
 			if !s.Connected(e.From, e.To) {
 				edges = edges[i:]
@@ -208,6 +214,16 @@ func (s *Sim) populate() error {
 		}
 		return true
 	})
+}
+
+// running reports whether every behaviour of the node has started.
+func (n *Node) running() bool {
+	select {
+	case <-n.Started():
+		return true
+	default:
+		return false
+	}
 }
 
 // path is the way from one host to another, as the scenario says.

@@ -69,6 +69,7 @@ type Node struct {
 	Index int
 	Key   identity.PrivateKey
 	Table router.Table
+	Disk  *Disk // stays when the node restarts
 
 	addr   identity.Address
 	cancel context.CancelFunc
@@ -145,7 +146,7 @@ func Start(ctx context.Context, opts Options) (*Net, error) {
 		if err != nil {
 			return nil, err
 		}
-		n.nodes = append(n.nodes, &Node{Index: i, Key: key})
+		n.nodes = append(n.nodes, &Node{Index: i, Key: key, Disk: newDisk()})
 	}
 	n.edges = opts.Topology(opts.Nodes, rng)
 	for _, node := range n.nodes {

@@ -100,7 +100,7 @@ func (t *Traffic) Stats(s *Sim) TrafficStats { return s.trafficOf(t).stats }
 // It is for Always. The last is too strict for links of which Rate is so low
 // that their queues and windows are longer.
 func (t *Traffic) Delivered() Invariant {
-	return t.invariant("messages arrive once and in order", func(r *trafficRun) *error { return &r.delivery }, (*trafficRun).waiting)
+	return t.invariant(delivered, (*trafficRun).waiting)
 }
 
 // Answered promises that each call ends once, within its time, and is served at
@@ -109,7 +109,7 @@ func (t *Traffic) Delivered() Invariant {
 //
 // It is for Always. Nodes that pause or are slow may take longer.
 func (t *Traffic) Answered() Invariant {
-	return t.invariant("calls end once", func(r *trafficRun) *error { return &r.calling }, (*trafficRun).unanswered)
+	return t.invariant(answered, (*trafficRun).unanswered)
 }
 
 // Dialled promises that a node whose dial has failed had a reason: one of the
@@ -118,24 +118,27 @@ func (t *Traffic) Answered() Invariant {
 //
 // It is for Always, with links that do not take seconds for a message.
 func (t *Traffic) Dialled() Invariant {
-	return t.invariant("dials succeed", func(r *trafficRun) *error { return &r.dialling }, func(*trafficRun) error { return nil })
+	return t.invariant(dialled, func(*trafficRun) error { return nil })
 }
 
-func (t *Traffic) invariant(name string, found func(*trafficRun) *error, check func(*trafficRun) error) Invariant {
-	return Invariant{name, func(s *Sim) Watch {
+func (t *Traffic) invariant(p promise, check func(*trafficRun) error) Invariant {
+	return Invariant{promises[p], func(s *Sim) Watch {
 		r := s.trafficOf(t)
-		err := found(r)
-		return Watch{Event: func(e *Event) error {
-			r.note(e)
-			return *err
-		}, Check: func() error {
-			if *err != nil {
-				return *err
-			}
-			return check(r)
-		}}
+		r.kept[p] = true
+		return Watch{Event: r.note, Check: func() error { return check(r) }}
 	}}
 }
+
+// A promise is one of the invariants.
+type promise int
+
+const (
+	delivered promise = iota
+	answered
+	dialled
+)
+
+var promises = [...]string{"messages arrive once and in order", "calls end once", "dials succeed"}
 
 // A trafficRun is a Traffic in one run.
 type trafficRun struct {
@@ -146,9 +149,7 @@ type trafficRun struct {
 	stats  TrafficStats
 	echo   rpc.Method[call, call]
 	relay  rpc.Method[call, call]
-
-	// The first thing that was wrong.
-	delivery, calling, dialling error
+	kept   [len(promises)]bool // which of the invariants are those of the run
 }
 
 // trafficOf returns what a Traffic is in this run.
@@ -165,10 +166,10 @@ func (s *Sim) trafficOf(t *Traffic) *trafficRun {
 	return r
 }
 
-// wrong notes an error, unless there was one before.
-func wrong(into *error, format string, args ...any) {
-	if *into == nil {
-		*into = fmt.Errorf(format, args...)
+// broken fails the run, with what happens now as the cause.
+func (r *trafficRun) broken(p promise, format string, args ...any) {
+	if r.kept[p] {
+		r.s.fail(promises[p], fmt.Errorf(format, args...))
 	}
 }
 
@@ -189,18 +190,19 @@ func (r *trafficRun) present(node int) *trafficLife {
 }
 
 // note looks after what nodes that are stopped in good order leave.
-func (r *trafficRun) note(e *Event) {
+func (r *trafficRun) note(e *Event) error {
 	if e.Kind != EventFault || e.Name != "restart" {
-		return
+		return nil
 	}
 	l := r.present(e.Node)
 	if l == nil || l.over {
-		return
+		return nil
 	}
 	l.over = true
 	if id, _, left := l.oldest(); left && l.stopped && !r.health.node(e.Node).revived {
-		wrong(&r.calling, "node %d has stopped, and its call %d has not ended", e.Node, id)
+		r.broken(answered, "node %d has stopped, and its call %d has not ended", e.Node, id)
 	}
+	return nil
 }
 
 // patience is how long a message may wait while its connection is open.
@@ -220,7 +222,7 @@ func (r *trafficRun) waiting() error {
 				if f == nil || len(f.sent) == 0 || r.s.Now()-f.sent[0] < patience || !r.health.steady(to, patience) || !r.health.clear(i, to, patience) {
 					continue
 				}
-				return fmt.Errorf("node %d: message %d to %s of connection %d, to node %d, was sent %v ago and has not arrived, though the connection is open",
+				return concerning([]int{i, to}, 0, "node %d: message %d to %s of connection %d, to node %d, was sent %v ago and has not arrived, though the connection is open",
 					i, f.got, receiverOf(kind), c.ID, to, r.s.Now()-f.sent[0])
 			}
 		}
@@ -236,7 +238,7 @@ func (r *trafficRun) unanswered() error {
 			continue
 		}
 		if id, at, some := l.oldest(); some && r.s.Now()-at > r.cfg.Within+told {
-			return fmt.Errorf("node %d: call %d began %v ago and has not ended; it has %v", i, id, r.s.Now()-at, r.cfg.Within)
+			return concerning([]int{i}, 0, "node %d: call %d began %v ago and has not ended; it has %v", i, id, r.s.Now()-at, r.cfg.Within)
 		}
 	}
 	return nil
@@ -256,5 +258,5 @@ func (r *trafficRun) dialFailed(from int, d conn.Dial, err error) {
 			return
 		}
 	}
-	wrong(&r.dialling, "node %d has dialled node %d in vain, though nothing was between them: %w", from, to, err)
+	r.broken(dialled, "node %d has dialled node %d in vain, though nothing was between them: %w", from, to, err)
 }

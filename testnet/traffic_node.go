@@ -115,7 +115,7 @@ func (l *trafficLife) OnDisconnect(_ *agent.Behavior, c conn.Info, _ error) {
 	if h := l.open[c.ID]; h != nil {
 		delete(l.open, c.ID)
 		if h.opened && !(h.closed && h.told) {
-			wrong(&l.run.delivery, "node %d: OnDisconnect of connection %d comes before what its handler has told in OnClose", l.node.Index, c.ID)
+			l.run.broken(delivered, "node %d: OnDisconnect of connection %d comes before what its handler has told in OnClose", l.node.Index, c.ID)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func (l *trafficLife) OnDialError(_ *agent.Behavior, d conn.Dial, err error) {
 func (l *trafficLife) OnEvent(_ *agent.Behavior, from conn.Info, ev any) {
 	if h, ok := ev.(*handled); ok {
 		if l.open[from.ID] != h {
-			wrong(&l.run.delivery, "node %d: what the handler of connection %d has told in OnClose comes after OnDisconnect", l.node.Index, from.ID)
+			l.run.broken(delivered, "node %d: what the handler of connection %d has told in OnClose comes after OnDisconnect", l.node.Index, from.ID)
 		}
 		h.told = true
 	}
@@ -299,7 +299,7 @@ func (l *trafficLife) receive(m *conn.Message, h *handled) {
 	r := l.run
 	r.stats.Received++
 	fail := func(format string, args ...any) {
-		wrong(&r.delivery, "node %d, connection %d, from node %d: %s", l.node.Index, m.Conn, r.s.index(m.From), fmt.Sprintf(format, args...))
+		r.broken(delivered, "node %d, connection %d, from node %d: %s", l.node.Index, m.Conn, r.s.index(m.From), fmt.Sprintf(format, args...))
 	}
 	b := m.Payload
 	if len(b) < payloadHeader+payloadCheck || !bytes.Equal(fill(append([]byte(nil), b...)), b) {
@@ -402,7 +402,7 @@ func (l *trafficLife) call(a *agent.Behavior, rng *rand.Rand) {
 func (l *trafficLife) ended(req, res call, err error) {
 	r := l.run
 	if _, waits := l.calls[req.Number]; !waits {
-		wrong(&r.calling, "node %d: call %d has ended twice: %v", l.node.Index, req.Number, err)
+		r.broken(answered, "node %d: call %d has ended twice: %v", l.node.Index, req.Number, err)
 	}
 	delete(l.calls, req.Number)
 	if err != nil {
@@ -411,7 +411,7 @@ func (l *trafficLife) ended(req, res call, err error) {
 	}
 	r.stats.Answered++
 	if res.Node != req.Node || res.Life != req.Life || res.Number != req.Number || res.Answer != req.answer() {
-		wrong(&r.calling, "node %d: call %d has the answer to another: %+v", l.node.Index, req.Number, res)
+		r.broken(answered, "node %d: call %d has the answer to another: %+v", l.node.Index, req.Number, res)
 	}
 }
 
@@ -430,9 +430,9 @@ func (l *trafficLife) serve(_ context.Context, req call) (call, error) {
 	from := l.run.life(req.Node, req.Life)
 	switch {
 	case from == nil:
-		wrong(&l.run.calling, "node %d: a call of nobody: %+v", l.node.Index, req)
+		l.run.broken(answered, "node %d: a call of nobody: %+v", l.node.Index, req)
 	case from.served.add(req.Number):
-		wrong(&l.run.calling, "node %d: call %d of node %d is served a second time", l.node.Index, req.Number, req.Node)
+		l.run.broken(answered, "node %d: call %d of node %d is served a second time", l.node.Index, req.Number, req.Node)
 	}
 	req.Answer = req.answer()
 	return req, nil
