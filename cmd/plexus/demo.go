@@ -87,12 +87,20 @@ func (d *demo) send(to router.Route, text string) error {
 }
 
 // A clockServer tells the time.
-type clockServer struct{ rpc.Server }
+type clockServer struct {
+	rpc.Server
+	agent *agent.Behavior
+}
 
 func newClock() *clockServer {
 	c := &clockServer{}
-	clock.Handle(&c.Server, func(context.Context, string) (string, error) { return time.Now().Format(time.RFC3339), nil })
+	clock.Handle(&c.Server, func(context.Context, string) (string, error) { return c.agent.Now().Format(time.RFC3339), nil })
 	return c
+}
+
+func (c *clockServer) OnStart(a *agent.Behavior) error {
+	c.agent = a
+	return nil
 }
 
 func (*clockServer) Describe() behavior.Info {

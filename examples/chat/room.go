@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/plexus-net/plexus/agent"
@@ -36,14 +37,14 @@ type Room struct {
 	name  string
 	shown chan string // lines for the terminal
 
-	agent chan *agent.Behavior // holds the agent once the room runs
+	agent atomic.Pointer[agent.Behavior] // nil before the room runs
 	seen  map[uint64]bool
 	order []uint64 // of seen, the oldest first
 }
 
 // NewRoom returns the room as one typist sees it.
 func NewRoom(name string) *Room {
-	return &Room{name: name, shown: make(chan string, maxShown), agent: make(chan *agent.Behavior, 1), seen: make(map[uint64]bool)}
+	return &Room{name: name, shown: make(chan string, maxShown), seen: make(map[uint64]bool)}
 }
 
 // Describe names the service: nodes that have another chat under the same
@@ -52,18 +53,15 @@ func (r *Room) Describe() behavior.Info { return behavior.Info{Name: "plexus/exa
 
 // OnStart makes the room ready for Say.
 func (r *Room) OnStart(a *agent.Behavior) error {
-	r.agent <- a
+	r.agent.Store(a)
 	return nil
 }
 
 // Say sends a line to everybody. Call it from one goroutine.
 func (r *Room) Say(ctx context.Context, text string) error {
-	var a *agent.Behavior
-	select {
-	case a = <-r.agent:
-		r.agent <- a
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	a := r.agent.Load()
+	if a == nil {
+		return agent.ErrStopped // or has not started
 	}
 	return a.Do(ctx, func() {
 		line := Line{ID: a.Rand().Uint64(), Name: r.name, Text: text[:min(len(text), maxLine)]}
