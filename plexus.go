@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 
 	"github.com/plexus-net/plexus/behaviors/discovery"
 	"github.com/plexus-net/plexus/behaviors/latency"
@@ -118,6 +120,9 @@ func assemble(cfg *Config) (*Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("plexus: Config.Join: %w", err)
 		}
+		if err := reachable(p, cfg.Transports); err != nil {
+			return nil, err
+		}
 		if p.ID != cfg.Key.ID() {
 			seeds = append(seeds, p)
 		}
@@ -154,6 +159,20 @@ func assemble(cfg *Config) (*Node, error) {
 		err = n.Register(state.Service, n.State)
 	}
 	return n, err
+}
+
+// reachable reports whether a transport can dial one of a peer's addresses.
+func reachable(p identity.PeerAddress, transports []conn.Transport) error {
+	var schemes []string
+	for _, t := range transports {
+		schemes = append(schemes, t.Schemes()...)
+	}
+	for _, a := range p.Addresses {
+		if slices.Contains(schemes, a.Scheme) {
+			return nil
+		}
+	}
+	return fmt.Errorf("plexus: Config.Join: no transport dials %s; there are %s", p, strings.Join(schemes, ", "))
 }
 
 // named returns the addresses that somebody else can dial.

@@ -3,6 +3,7 @@ package plexus_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/plexus-net/plexus"
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/router"
 	"github.com/plexus-net/plexus/rpc"
 )
@@ -80,6 +82,30 @@ func TestBatteries(t *testing.T) {
 		case <-tick.C:
 		case <-ctx.Done():
 			t.Fatalf("known %v, called %v (%v), replicated %v", known, called, failure, replicated)
+		}
+	}
+}
+
+// A configuration that cannot work says so before anything is started.
+func TestStartRefuses(t *testing.T) {
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		cfg  plexus.Config
+		want string
+	}{
+		"a seed that is no address":   {plexus.Config{Join: []string{"here"}}, "Config.Join"},
+		"a seed that nobody can dial": {plexus.Config{Join: []string{key.ID().String() + "@udp://127.0.0.1:1"}}, "no transport dials"},
+		"advertising no address":      {plexus.Config{Advertise: []string{"there"}}, "Config.Advertise"},
+	} {
+		n, err := plexus.Start(t.Context(), c.cfg)
+		if err == nil {
+			_ = n.Close(t.Context())
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error with %q", name, err, c.want)
 		}
 	}
 }

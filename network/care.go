@@ -11,6 +11,7 @@ import (
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/internal/wire"
+	"github.com/plexus-net/plexus/router"
 )
 
 // counters are what the node has counted. They only grow.
@@ -196,6 +197,7 @@ type State struct {
 	Addresses []identity.Address
 	Conns     []ConnState    // in the order of their IDs
 	Services  []ServiceState // in the order of their registration
+	Routes    []router.Link  // what the routing table has been told, in the order of connection IDs
 	Wanted    []identity.PeerAddress
 	Dialling  []identity.NodeID
 	Counters  map[string]uint64 // by the names that the metrics have
@@ -239,6 +241,9 @@ func (n *Node) State() State {
 			}
 		}
 		st.Conns = append(st.Conns, c)
+		if !c.ReadOnly {
+			st.Routes = append(st.Routes, l.route(l.peerTable()))
+		}
 	}
 	for _, s := range n.table.Load().order {
 		st.Services = append(st.Services, ServiceState{Service: conn.Service{ID: s.id, Name: s.info.Name, Version: s.info.Version},

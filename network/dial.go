@@ -66,7 +66,8 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 		return old, nil
 	}
 	now := n.env.Now()
-	if old != nil && now.Before(old.retry) {
+	known := func(a identity.Address) bool { return old != nil && slices.Contains(old.peer.Addresses, a) }
+	if old != nil && now.Before(old.retry) && !slices.ContainsFunc(peer.Addresses, func(a identity.Address) bool { return !known(a) }) {
 		return nil, fmt.Errorf("network: dialled %d times without success, again after %v: %w", old.fails, old.retry.Sub(now).Round(time.Millisecond), old.err)
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
@@ -287,9 +288,11 @@ func (n *Node) Add(peer identity.PeerAddress) error {
 	return nil
 }
 
-// Delete forgets a peer that was added, and closes the connection to it.
-func (n *Node) Delete(id identity.NodeID) error {
+// Delete forgets a peer that was added, and closes the connection to it. The
+// peer is named by its ID or, where that is zero, by one of its addresses.
+func (n *Node) Delete(peer identity.PeerAddress) error {
 	n.mu.Lock()
+	id := n.named(peer)
 	w, l := n.wanted[id], n.byNode[id]
 	delete(n.wanted, id)
 	if w != nil && w.timer != nil {
@@ -303,9 +306,30 @@ func (n *Node) Delete(id identity.NodeID) error {
 		l.close(&conn.CloseError{Code: conn.CodeClosed, Reason: "deleted"})
 	}
 	if w == nil && l == nil {
-		return fmt.Errorf("network: %s is neither added nor connected", id)
+		return fmt.Errorf("network: %s is neither added nor connected", peer)
 	}
 	return nil
+}
+
+// named returns the ID of a peer: of one that was added, or is connected, at
+// one of the addresses where the ID is zero. The caller holds mu.
+func (n *Node) named(peer identity.PeerAddress) identity.NodeID {
+	if !peer.ID.IsZero() {
+		return peer.ID
+	}
+	for _, addr := range peer.Addresses {
+		for id, w := range n.wanted {
+			if slices.Contains(w.peer.Addresses, addr) {
+				return id
+			}
+		}
+		for id, l := range n.byNode {
+			if l.info.Remote == addr && l.cause() == nil {
+				return id
+			}
+		}
+	}
+	return identity.NodeID{}
 }
 
 // schedule dials a wanted node after d.

@@ -150,7 +150,7 @@ func TestDialBackoff(t *testing.T) {
 		if w := h.State().Wanted; len(w) != 1 || w[0].ID != gone.ID {
 			t.Errorf("wanted: %v", w)
 		}
-		if err := h.Delete(gone.ID); err != nil {
+		if err := h.Delete(identity.PeerAddress{ID: gone.ID}); err != nil {
 			t.Fatal(err)
 		}
 		n := len(at)
@@ -159,7 +159,7 @@ func TestDialBackoff(t *testing.T) {
 		if len(at) != n || len(h.State().Wanted) != 0 {
 			t.Error("a deleted peer is still dialled")
 		}
-		if err := h.Delete(gone.ID); err == nil {
+		if err := h.Delete(identity.PeerAddress{ID: gone.ID}); err == nil {
 			t.Error("Delete of an unknown peer worked")
 		}
 	})
@@ -200,7 +200,7 @@ func TestAddReconnects(t *testing.T) {
 			get(t, pa.connected, "OnConnect again")
 			wantConns(t, na, 1)
 		}
-		if err := na.Delete(nb.Self()); err != nil {
+		if err := na.Delete(identity.PeerAddress{ID: nb.Self()}); err != nil {
 			t.Fatal(err)
 		}
 		get(t, pa.lost, "OnDisconnect after Delete")

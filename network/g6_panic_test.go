@@ -145,18 +145,18 @@ func provoke(t *testing.T, hook string, na, nb *host, pa, pb *probe, armed *atom
 		}
 	case "OnDisconnect":
 		armed.Store(true)
-		if err := na.Delete(nb.Self()); err != nil {
+		if err := na.Delete(identity.PeerAddress{ID: nb.Self()}); err != nil {
 			t.Fatal(err)
 		}
 	case "OnConnect":
-		if err := na.Delete(nb.Self()); err != nil {
+		if err := na.Delete(identity.PeerAddress{ID: nb.Self()}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
 		armed.Store(true)
 		_, _ = na.Connect(ctx, nb.peer())
 	case "Admit":
-		if err := na.Delete(nb.Self()); err != nil {
+		if err := na.Delete(identity.PeerAddress{ID: nb.Self()}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)

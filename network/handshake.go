@@ -320,13 +320,18 @@ func (n *Node) learn(l *link, services []wire.Service) {
 	if l.cause() != nil || l.readOnly.Load() {
 		return
 	}
-	rl := router.Link{Conn: l.id, Node: l.node, RTT: l.rtt()}
+	n.learner.AddLink(l.route(services))
+}
+
+// route describes the link to a table.
+func (l *link) route(services []wire.Service) router.Link {
+	r := router.Link{Conn: l.id, Node: l.node, RTT: l.rtt()}
 	for _, s := range services {
 		if !s.Private {
-			rl.Services = append(rl.Services, s.ID)
+			r.Services = append(r.Services, s.ID)
 		}
 	}
-	n.learner.AddLink(rl)
+	return r
 }
 
 // unlearn takes a link out of the table, as soon as it takes no more messages.

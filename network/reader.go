@@ -373,7 +373,7 @@ func (l *link) datagramArrived(b []byte) {
 	l.batches.Add(1)
 	id, kind, payload, err := wire.Direct(b)
 	s := l.find(id)
-	if err != nil || s == nil || s.svc == nil || l.done || len(payload) > l.n.cfg.Limits.Message {
+	if err != nil || s == nil || s.svc == nil || l.done || kind >= conn.KindReserved || len(payload) > l.n.cfg.Limits.Message {
 		l.n.count.datagramsDropped.Add(1)
 		return
 	}

@@ -124,6 +124,10 @@ func (s *slot) receive(kind conn.Kind, payload []byte) {
 	l := s.link
 	switch s.state {
 	case toHandler:
+		if kind >= conn.KindReserved {
+			s.queue(kind, s.id, payload) // a part takes it, or it is counted
+			return
+		}
 		l.msg = conn.Message{Service: s.id, Kind: kind, FromService: s.id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
 		if l.current.Load() != s {
 			l.current.Store(s)

@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -39,6 +40,9 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
+			return fmt.Errorf("--%s is %q; allowed: %s; see %s --help", bad.GetFlag().Name, bad.GetValue(), bad.GetFlag().Usage, cmd.CommandPath())
+		}
 		return fmt.Errorf("%w; see %s --help for what is allowed", err, cmd.CommandPath())
 	})
 	c.AddCommand(upCommand(), nodeCommand(), keyCommand(), idCommand(), peersCommand(), routesCommand(), callCommand(), sendCommand(), simCommand())

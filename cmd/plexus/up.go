@@ -38,7 +38,8 @@ func upCommand() *cobra.Command {
 		Short: "Run a live network of real nodes in this process",
 		Long: `Run a network of real nodes in this process, each with its own key and its
 own socket on loopback. All but the first know only the first; they discover
-each other, keep about four connections each, and talk over several hops.`,
+each other, keep the few connections that routing needs, four to seven each,
+and talk over several hops.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
