@@ -11,7 +11,15 @@ import (
 )
 
 // seeds is how many runs TestChaos makes of all its networks together.
-var seeds = flag.Int("seeds", 4, "runs of TestChaos")
+var seeds = flag.Int("seeds", fewSeeds(), "runs of TestChaos")
+
+// fewSeeds is a run of each network, and of one under the race detector.
+func fewSeeds() int {
+	if raceEnabled {
+		return 1
+	}
+	return len(storms)
+}
 
 // chaotic is a network of batteries with traffic, and a map that somebody
 // writes to. Everything has to be well again at the end.

@@ -14,7 +14,6 @@ type conditions struct {
 	nodes   []condition
 	blocked map[[2]int]bool          // from, to
 	changed map[[2]int]time.Duration // when a way was blocked, unblocked or cut, of either direction
-	split   time.Duration            // when the last of them was
 }
 
 // A condition is that of a node.
@@ -75,10 +74,13 @@ func (c *conditions) note(e *Event) {
 func between(a, b int) [2]int { return [2]int{min(a, b), max(a, b)} }
 
 // steady reports whether a node has run, at its usual speed, for d.
-func (c *conditions) steady(i int, d time.Duration) bool {
+func (c *conditions) steady(i int, d time.Duration) bool { return c.s.Up(i) && c.lively(i, d) }
+
+// lively is steady for nodes that may be about to stop in good order.
+func (c *conditions) lively(i int, d time.Duration) bool {
 	n := c.node(i)
 	switch {
-	case n.down, n.paused, n.slow, !c.s.Up(i):
+	case n.down, n.paused, n.slow:
 		return false
 	case !n.faulted:
 		return c.s.Now() >= d

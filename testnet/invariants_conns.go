@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/plexus-net/plexus/identity"
@@ -21,16 +22,27 @@ import (
 // few minutes.
 func NoLeaks() Invariant {
 	return Invariant{"no connection leaks", func(s *Sim) Watch {
-		l := &leaks{s: s, health: s.health(), dials: make(map[dialKey]time.Duration), dialled: make(map[placeKey]time.Duration)}
+		l := newLeaks(s)
 		return Watch{Event: l.event, Check: l.check}
 	}}
+}
+
+func newLeaks(s *Sim) *leaks {
+	limits := &s.scenario.Limits
+	return &leaks{s: s, health: s.health(), dials: make(map[dialKey]time.Duration), dialled: make(map[placeKey]time.Duration),
+		idle:    cmp.Or(limits.IdleTime, 15*time.Second) + slack,
+		opening: cmp.Or(limits.HandshakeTime, 10*time.Second) + slack,
+		dial:    cmp.Or(limits.DialTime, 20*time.Second) + slack}
 }
 
 // leaks watches for NoLeaks. Maps say since when something is as it should not
 // remain.
 type leaks struct {
-	s       *Sim
-	health  *conditions
+	s      *Sim
+	health *conditions
+	// How long a half of a connection may live, opening one and a dial may take.
+	idle, opening, dial time.Duration
+
 	halves  overdue // connections of which the other end is missing
 	orphans overdue // those of the transport that the node does not have
 	dials   map[dialKey]time.Duration
@@ -70,13 +82,6 @@ type placeKey struct {
 // slack is what NoLeaks adds to limits.
 const slack = 5 * time.Second
 
-func orElse(d, standard time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return standard
-}
-
 func (l *leaks) event(e *Event) error {
 	if e.Kind == EventDial {
 		l.dialled[placeKey{e.Node, e.Name}] = e.At
@@ -107,7 +112,6 @@ func (l *leaks) check() error {
 
 // conns looks for connections that only one end has.
 func (l *leaks) conns(i int, st *network.State) error {
-	limit := orElse(l.s.scenario.Limits.IdleTime, 15*time.Second) + slack
 	seen := make(map[identity.NodeID]bool)
 	for k := range st.Conns {
 		c := &st.Conns[k]
@@ -119,7 +123,7 @@ func (l *leaks) conns(i int, st *network.State) error {
 		if to >= 0 && l.s.Up(to) && otherEnd(l.s.stateOf(to), c) != nil {
 			continue
 		}
-		if d := l.halves.note(lineKey{i, c.Local, c.Remote, c.Opened.UnixNano()}, l.s.Now()); d > limit && l.health.steady(i, limit) {
+		if d := l.halves.note(lineKey{i, c.Local, c.Remote, c.Opened.UnixNano()}, l.s.Now()); d > l.idle && l.health.steady(i, l.idle) {
 			return concerning([]int{i, to}, 0, "node %d has had connection %d, to node %d, for %v without the other end", i, c.ID, to, d)
 		}
 	}
@@ -128,13 +132,11 @@ func (l *leaks) conns(i int, st *network.State) error {
 
 // lines looks for connections of the transport that the node does not have.
 func (l *leaks) lines(i int, st *network.State) error {
-	limits := &l.s.scenario.Limits
-	opening := orElse(limits.HandshakeTime, 10*time.Second) + slack
 	for _, line := range l.s.host(i).Lines() {
 		if known(st, line.Local, line.Remote) {
 			continue
 		}
-		if d := l.orphans.note(lineKey{i, line.Local, line.Remote, int64(line.Since)}, l.s.Now()); d > slack && l.s.Now()-line.Since > opening && l.health.steady(i, opening) {
+		if d := l.orphans.note(lineKey{i, line.Local, line.Remote, int64(line.Since)}, l.s.Now()); d > slack && l.s.Now()-line.Since > l.opening && l.health.steady(i, l.opening) {
 			return concerning([]int{i, line.Peer}, 0, "node %d holds a connection to node %d, made at %v, that is none of its connections", i, line.Peer, line.Since)
 		}
 	}
@@ -152,7 +154,6 @@ func known(st *network.State, local, remote identity.Address) bool {
 
 // dialling looks for dials that do not end.
 func (l *leaks) dialling(i int, st *network.State) error {
-	limit := orElse(l.s.scenario.Limits.DialTime, 20*time.Second) + slack
 	now := make(map[int]bool)
 	for _, id := range st.Dialling {
 		to := l.s.index(id)
@@ -166,7 +167,7 @@ func (l *leaks) dialling(i int, st *network.State) error {
 			at = max(last, l.s.Now()-time.Second)
 			l.dials[key] = at
 		}
-		if d := l.s.Now() - at; d > limit && l.health.steady(i, limit) {
+		if d := l.s.Now() - at; d > l.dial && l.health.steady(i, l.dial) {
 			return concerning([]int{i, to}, 0, "node %d has dialled node %d for %v", i, to, d)
 		}
 	}

@@ -67,7 +67,7 @@ func (t *Traffic) life(n *Node) *trafficLife {
 	for len(r.lives) <= n.Index {
 		r.lives = append(r.lives, nil)
 	}
-	l := &trafficLife{run: r, node: n, number: len(r.lives[n.Index]), flows: make(map[flowKey]*flow), calls: make(map[uint64]time.Duration), open: make(map[identity.ConnID]*handled)}
+	l := &trafficLife{run: r, node: n, number: len(r.lives[n.Index]), flows: make(map[flowKey]*flow), calls: make(map[uint64]time.Duration), open: make(map[identity.ConnID]*handled), in: make(map[identity.ConnID][]*flow)}
 	r.echo.Handle(&l.Server, l.serve)
 	r.relay.Handle(&l.Server, l.serveRelay)
 	r.lives[n.Index] = append(r.lives[n.Index], l)
@@ -95,7 +95,8 @@ func (t *Traffic) Stats(s *Sim) TrafficStats { return s.trafficOf(t).stats }
 //   - those to the handler of a connection arrive in the order in which they
 //     were sent, and none is left out; the same of those to its behaviour;
 //   - none waits for longer than 15 s while its connection is open, both nodes
-//     run and nothing is between them.
+//     run and nothing is between them;
+//   - none is lost with a connection that ends in good order, likewise.
 //
 // It is for Always. The last is too strict for links of which Rate is so low
 // that their queues and windows are longer.

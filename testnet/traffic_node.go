@@ -40,16 +40,16 @@ type trafficLife struct {
 	node    *Node
 	number  int
 	agent   *agent.Behavior
-	flows   map[flowKey]*flow
-	routed  uint64 // messages to nodes and keys so far
-	arrived bits   // which of them have
-	called  uint64 // calls so far
-	served  bits   // which of them have been
+	flows   map[flowKey]*flow           // what it sends
+	in      map[identity.ConnID][]*flow // what it receives
+	routed  uint64                      // messages to nodes and keys so far
+	arrived bits                        // which of them have
+	called  uint64                      // calls so far
+	served  bits                        // which of them have been
 	calls   map[uint64]time.Duration
 	open    map[identity.ConnID]*handled
 	met     time.Duration // the last round of Meet
 	stopped bool          // OnStop has been called
-	crashed bool
 	over    bool
 }
 
@@ -106,7 +106,8 @@ func (l *trafficLife) OnConnect(a *agent.Behavior, c conn.Info) behavior.Handler
 }
 
 // OnDisconnect ends what goes over the connection.
-func (l *trafficLife) OnDisconnect(_ *agent.Behavior, c conn.Info, _ error) {
+func (l *trafficLife) OnDisconnect(_ *agent.Behavior, c conn.Info, cause error) {
+	l.parted(c, conn.AsCloseError(cause).Code)
 	for _, kind := range []conn.Kind{kindConn, kindPeer, kindLoose} {
 		if f := l.flows[flowKey{c.ID, kind}]; f != nil {
 			f.sent = nil
@@ -116,6 +117,22 @@ func (l *trafficLife) OnDisconnect(_ *agent.Behavior, c conn.Info, _ error) {
 		delete(l.open, c.ID)
 		if h.opened && !(h.closed && h.told) {
 			l.run.broken(delivered, "node %d: OnDisconnect of connection %d comes before what its handler has told in OnClose", l.node.Index, c.ID)
+		}
+	}
+}
+
+// parted judges the end of a connection. One that ends in good order loses
+// nothing: each end waits for all that the other had sent.
+func (l *trafficLife) parted(c conn.Info, code conn.Code) {
+	r, flows := l.run, l.in[c.ID]
+	delete(l.in, c.ID)
+	to := r.s.index(c.Node)
+	if code != conn.CodeClosed && code != conn.CodeShutdown || !r.health.clear(l.node.Index, to, patience) || !r.health.lively(l.node.Index, patience) || !r.health.lively(to, patience) {
+		return
+	}
+	for _, f := range flows {
+		if f.got < f.next {
+			r.broken(delivered, "node %d: connection %d, to node %d, has ended in good order, and messages %d to %d have not arrived", l.node.Index, c.ID, to, f.got, f.next-1)
 		}
 	}
 }
@@ -341,6 +358,7 @@ func (l *trafficLife) inOrder(m *conn.Message, from *trafficLife, id identity.Co
 	}
 	if f.to == nil {
 		f.to, f.on = l, m.Conn
+		l.in[m.Conn] = append(l.in[m.Conn], f)
 	}
 	switch {
 	case f.to != l || f.on != m.Conn:

@@ -404,6 +404,9 @@ func (e *end) release() {
 	w := e.host.world
 	held := e.held
 	e.held = nil
+	if e.peer.crashed {
+		return // nobody is there to send again what did not get through
+	}
 	at := w.now + int64(e.peer.lane.Latency(w.Rand))
 	for i := range held {
 		w.events.push(at, &held[i])
