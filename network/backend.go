@@ -97,7 +97,12 @@ func (b *handlerBackend) Ready(to router.Route) <-chan struct{} { return b.s.lin
 
 func (b *handlerBackend) Conns() []conn.Info { return b.s.link.n.connsOf(b.s.svc) }
 
-func (b *handlerBackend) Stats(id identity.ConnID) (conn.Stats, bool) { return b.s.link.n.stats(id) }
+func (b *handlerBackend) Stats(id identity.ConnID) (conn.Stats, bool) {
+	if l := b.s.link; id == l.id && l.cause() == nil {
+		return l.stats(), true
+	}
+	return b.s.link.n.stats(id)
+}
 
 func (b *handlerBackend) Do(op agent.Op) error {
 	s := b.s

@@ -73,6 +73,9 @@ func (n *Node) careFor(l *link, now time.Time) {
 	case silent > limits.IdleTime/3:
 		n.ping(l, nil)
 	}
+	if l.cares++; l.told > 0 && l.cares%4 != 0 {
+		return
+	}
 	if rtt := l.rtt(); (rtt - l.told).Abs() > l.told/4 {
 		l.told = rtt
 		n.learn(l, l.peerTable())

@@ -67,6 +67,7 @@ type link struct {
 	lastSeen atomic.Int64          // when something came in, as the caretaker noticed; unix nanoseconds
 	seen     uint64                // reads when the caretaker last looked; owned by it
 	told     time.Duration         // the round-trip time that the table knows; owned by the caretaker
+	cares    uint                  // how often the caretaker has looked; owned by it
 	datagram atomic.Bool           // datagrams have been announced to the other end
 
 	in          readBuffer // owned by the reader

@@ -16,35 +16,35 @@ import (
 // An end is one end of a connection. It implements [conn.DatagramConn] and
 // [env.Feeder].
 type end struct {
-	host  *Host
-	peer  *end
+	// What every piece touches stands together.
+	host    *Host
+	peer    *end
+	feed    func([]byte, error)
+	err     error   // why it has ended, for this end
+	early   []piece // pieces of the stream that have come before their turn
+	held    []piece // wait behind a blocked way
+	sent    uint64  // pieces of the stream, by this end
+	taken   uint64  // pieces of the stream that have come here in their turn
+	flight  int     // bytes of the stream that are under way to here
+	allowed int     // how many of them still arrive, once the connection is cut; -1: all
+	lane    lane    // from here to the peer
+	stats   conn.TransportStats
+
 	node  identity.NodeID // at the other end
 	addr  identity.Address
-	lane  lane // from here to the peer
 	since int64
-	stats conn.TransportStats
 
-	// What comes in.
 	read     []byte // has arrived, before Feed
-	feed     func([]byte, error)
-	fed      bool    // with the end
-	sent     uint64  // pieces of the stream, by this end
-	taken    uint64  // pieces of the stream that have come here in their turn
-	early    []piece // have come before their turn
-	held     []piece // waits behind a blocked way
-	flight   int     // bytes of the stream that are under way to here
-	allowed  int     // how many of them still arrive, once the connection is cut; -1: all
+	fed      bool   // with the end
+	crashed  bool   // with its host
+	expired  bool   // the read deadline
 	readable chan struct{}
 	writable chan struct{}
-	expired  bool // the read deadline
+	ended    chan struct{}
 	deadline env.Timer
 
 	datagrams [][]byte
 	arrived   chan struct{}
-
-	err     error // why it has ended, for this end
-	crashed bool  // with its host
-	ended   chan struct{}
 }
 
 var (

@@ -31,7 +31,7 @@ type Host struct {
 	began  int64 // when skew and drift were set
 
 	waiters []*waiter
-	touched bool // is in World.touched
+	dirty   bool // is in World.dirty
 	lines   []*end
 	id      identity.NodeID // of the node that has dialled or listened
 }
@@ -68,9 +68,8 @@ func (h *Host) Source() rand.Source {
 
 // touch notes that main, or what it has started, calls a node of the host.
 func (h *Host) touch() {
-	if w := h.world; w.current.host == nil && !h.touched {
-		h.touched = true
-		w.touched = append(w.touched, h)
+	if h.world.current.host == nil {
+		h.world.pollFor(h)
 	}
 }
 
@@ -272,21 +271,26 @@ func (h *Host) poll() {
 	h.waiters = kept
 }
 
-// pollFor wakes those whom what was done for a host has brought what they wait
-// for. Main, and what it has started, may have brought it to those on the hosts
-// that it has called; to others when it sleeps, or returns.
+// pollFor has those looked at who wait on a host, when no task is left: what is
+// done for the host may bring what they wait for. Main, and what it has started,
+// may bring it to those on the hosts that it calls; to others when it sleeps, or
+// returns.
 func (w *World) pollFor(h *Host) {
-	if h != nil {
+	if h != nil && !h.dirty {
+		h.dirty = true
+		w.dirty = append(w.dirty, h)
+	}
+}
+
+// poll looks at those who wait on hosts that something was done for.
+func (w *World) poll() {
+	for _, h := range w.dirty {
+		h.dirty = false
 		if len(h.waiters) > 0 {
 			h.poll()
 		}
-		return
 	}
-	for _, h := range w.touched {
-		h.touched = false
-		h.poll()
-	}
-	w.touched = w.touched[:0]
+	w.dirty = w.dirty[:0]
 }
 
 func (w *World) pollAll() {

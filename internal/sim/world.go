@@ -31,7 +31,7 @@ type World struct {
 	idle    []*coroutine // who can go on with the loop
 	asleep  []*coroutine // in Sleep, but for main
 	all     int          // coroutines other than main
-	touched []*Host      // by main and what it has started, since it last waited
+	dirty   []*Host      // whose waiters have to be looked at
 	closed  bool
 	over    error // why time does not go on
 
@@ -193,6 +193,10 @@ func (w *World) loop(me *coroutine) *coroutine {
 			} else {
 				w.pollFor(me.host)
 			}
+		}
+		if len(w.dirty) > 0 {
+			w.poll()
+			continue
 		}
 		if len(w.events.heap) == 0 {
 			w.over = ErrQuiet
