@@ -273,6 +273,7 @@ func (n *Node) addLink(c conn.Conn, dir conn.Direction, h *wire.Hello, readOnly 
 	l.ctx, l.stop = context.WithCancelCause(n.ctx)
 	l.readOnly.Store(readOnly)
 	l.lastSeen.Store(now.UnixNano())
+	l.drains = l.drain
 	l.out.init()
 	l.slots.Store(&[]*slot{})
 	l.routed = &slot{link: l, credit: int(h.RoutedWindow), window: int(h.RoutedWindow)}

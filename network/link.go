@@ -43,6 +43,7 @@ type link struct {
 	routed *slot                   // slot 0
 
 	events eventQueue
+	drains func() // drain, bound once: it is started for every event that finds the queue idle
 
 	turn sync.Mutex // the turn; guards what follows
 	msg  conn.Message
@@ -126,7 +127,7 @@ func (l *link) post(e linkEvent) error {
 	q.scheduled = true
 	q.mu.Unlock()
 	if schedule {
-		l.n.env.Go(l.drain)
+		l.n.env.Go(l.drains)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (l *link) reconcile(peer map[identity.ServiceID]wire.Service) {
 	for id := range local {
 		ids[id] = true
 	}
-	var next []*slot
+	next := make([]*slot, 0, len(ids))
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		s := old[id]
 		if s == nil || s.svc != local[id] || s.peer != peer[id] {

@@ -37,6 +37,7 @@ type service struct {
 	asked bool                     // begin was called; guarded by n.setup
 
 	box    mailbox
+	works  func() // work, bound once
 	timers timers
 	ticker env.Timer // guarded by n.mu
 	still  bool      // no more ticks; guarded by n.mu
@@ -88,6 +89,7 @@ func (n *Node) newService(id identity.ServiceID, b behavior.Behavior) (*service,
 		return nil, fmt.Errorf("network: service %d: %w", id, err)
 	}
 	s := &service{n: n, id: id, b: b, links: make(map[*link]conn.Info)}
+	s.works = s.work
 	if d, ok := behavior.As[behavior.Describer](b); ok {
 		s.info = d.Describe()
 	}
@@ -224,7 +226,7 @@ func (s *service) accept(m *conn.Message, l *link, far bool) error {
 
 func (s *service) schedule(yes bool) {
 	if yes {
-		s.n.env.Go(s.work)
+		s.n.env.Go(s.works)
 	}
 }
 
