@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// A Result is what came of a run.
+// A Result is what came of a run: see also [Sim].Events and Hash.
 type Result struct {
 	Seed   uint64
 	Events uint64
 	Hash   uint64        // of all events: the same for the same scenario and seed
-	Took   time.Duration // virtual time
+	Took   time.Duration // virtual time; of [Live], real time
 }
 
 // Run runs a scenario once. The error is a [*Failure] where the run did not end
@@ -38,16 +38,27 @@ func run(seed uint64, sc Scenario, p *plan, observe func(*Event)) (r Result, err
 		}
 		defer s.close()
 		s.play(p)
-		r = Result{Seed: seed, Events: s.Events(), Hash: s.Hash(), Took: s.Now()}
-		if s.failure != nil {
-			return s.failure
-		}
-		return nil
+		r, err = s.result()
+		return err
 	})
-	if _, ok := err.(*panicError); ok {
-		err = &Failure{Seed: seed, Invariant: "the scenario's functions return", Err: err}
+	return r, thrown(seed, err)
+}
+
+// result returns what has come of a run so far.
+func (s *Sim) result() (Result, error) {
+	r := Result{Seed: s.Seed, Events: s.Events(), Hash: s.Hash(), Took: s.Now()}
+	if s.failure != nil {
+		return r, s.failure
 	}
-	return r, err
+	return r, nil
+}
+
+// thrown makes a failure of a panic outside of Drive, steps and invariants.
+func thrown(seed uint64, err error) error {
+	if _, ok := err.(*panicError); ok {
+		return &Failure{Seed: seed, Invariant: "the scenario's functions return", Err: err}
+	}
+	return err
 }
 
 // A plan is what happens in a run.

@@ -22,6 +22,7 @@ type Disk struct {
 	files  map[string][]byte // contents are replaced, never changed
 	synced map[string][]byte
 	full   bool
+	frozen bool // takes what is written, and forgets it
 }
 
 func newDisk() *Disk { return &Disk{files: map[string][]byte{}, synced: map[string][]byte{}} }
@@ -30,6 +31,9 @@ func newDisk() *Disk { return &Disk{files: map[string][]byte{}, synced: map[stri
 func (d *Disk) Write(name string, data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.frozen {
+		return nil
+	}
 	if d.full {
 		return fmt.Errorf("write %s: %w", name, ErrDiskFull)
 	}
@@ -41,6 +45,9 @@ func (d *Disk) Write(name string, data []byte) error {
 func (d *Disk) Append(name string, data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.frozen {
+		return nil
+	}
 	if d.full {
 		return fmt.Errorf("append to %s: %w", name, ErrDiskFull)
 	}
@@ -63,7 +70,9 @@ func (d *Disk) Read(name string) ([]byte, error) {
 func (d *Disk) Remove(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.files, name)
+	if !d.frozen {
+		delete(d.files, name)
+	}
 }
 
 // Names returns the names of all files, in order.
@@ -77,6 +86,9 @@ func (d *Disk) Names() []string {
 func (d *Disk) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.frozen {
+		return nil
+	}
 	if d.full {
 		return fmt.Errorf("sync: %w", ErrDiskFull)
 	}
@@ -112,6 +124,14 @@ func (d *Disk) setFull(full bool) {
 	d.full = full
 }
 
+// freeze keeps the disk as it is while those who might still write to it end,
+// who are dead already and do not know it.
+func (d *Disk) freeze(frozen bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.frozen = frozen
+}
+
 // wipe empties the disk.
 func (d *Disk) wipe() {
 	d.mu.Lock()
@@ -121,17 +141,17 @@ func (d *Disk) wipe() {
 
 // FillDisk lets nothing more be written to the disk of a node, until FreeDisk.
 func FillDisk(i int) Fault {
-	return Fault{"fill the disk of", []int{i}, func(s *Sim) { s.nodes[i].Disk.setFull(true) }}
+	return Fault{name: "fill the disk of", nodes: []int{i}, do: func(s *Sim) { s.nodes[i].Disk.setFull(true) }}
 }
 
 // FreeDisk ends a FillDisk.
 func FreeDisk(i int) Fault {
-	return Fault{"free the disk of", []int{i}, func(s *Sim) { s.nodes[i].Disk.setFull(false) }}
+	return Fault{name: "free the disk of", nodes: []int{i}, do: func(s *Sim) { s.nodes[i].Disk.setFull(false) }}
 }
 
 // CrashAndWipe is Crash of a node that loses its disk too.
 func CrashAndWipe(i int) Fault {
-	return Fault{"crash, with its disk,", []int{i}, func(s *Sim) {
+	return Fault{name: "crash, with its disk,", nodes: []int{i}, do: func(s *Sim) {
 		s.Crash(i)
 		s.nodes[i].Disk.wipe()
 	}}

@@ -10,10 +10,4 @@ var ErrCrashed = errors.New("testnet: the node that was waited for has crashed")
 // in the middle of the call that waits, and Do returns ErrCrashed. A wait for
 // such a node outside of Do ends the function that waits, as it would end a
 // process on that machine.
-func (s *Sim) Do(f func() error) error {
-	var err error
-	if !s.world.Do(func() { err = f() }) {
-		return ErrCrashed
-	}
-	return err
-}
+func (s *Sim) Do(f func() error) error { return s.world.do(f) }

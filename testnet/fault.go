@@ -1,7 +1,6 @@
 package testnet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,6 +23,8 @@ type Fault struct {
 	name  string
 	nodes []int // whom it is about
 	do    func(s *Sim)
+
+	virtual bool // only a simulation can do it
 }
 
 // String returns what happens, and to whom.
@@ -45,49 +46,49 @@ func At(t time.Duration, f Fault) Step { return Step{t, f} }
 // Partition keeps two nodes apart: nothing gets from one to the other. Their
 // connection waits, and ends when it has been silent for Limits.IdleTime.
 func Partition(a, b int) Fault {
-	return Fault{"partition", []int{a, b}, func(s *Sim) { s.Partition(a, b) }}
+	return Fault{name: "partition", nodes: []int{a, b}, do: func(s *Sim) { s.Partition(a, b) }}
 }
 
 // Heal ends a Partition, whole or one-way.
 func Heal(a, b int) Fault {
-	return Fault{"heal", []int{a, b}, func(s *Sim) { s.Heal(a, b) }}
+	return Fault{name: "heal", nodes: []int{a, b}, do: func(s *Sim) { s.Heal(a, b) }}
 }
 
 // OneWay stops what one node sends to another, but not the other way.
 func OneWay(from, to int) Fault {
-	return Fault{"one-way partition", []int{from, to}, func(s *Sim) { s.world.Block(s.host(from), s.host(to)) }}
+	return Fault{virtual: true, name: "one-way partition", nodes: []int{from, to}, do: func(s *Sim) { s.world.block(s.nodes[from], s.nodes[to]) }}
 }
 
 // Split keeps the nodes of a group apart from all others.
 func Split(group ...int) Fault {
-	return Fault{"split off", group, func(s *Sim) { s.split(group, true) }}
+	return Fault{name: "split off", nodes: group, do: func(s *Sim) { s.split(group, true) }}
 }
 
 // Rejoin ends a Split of the same group.
 func Rejoin(group ...int) Fault {
-	return Fault{"rejoin", group, func(s *Sim) { s.split(group, false) }}
+	return Fault{name: "rejoin", nodes: group, do: func(s *Sim) { s.split(group, false) }}
 }
 
 // Cut breaks the connection between two nodes, at a random byte of what is
 // under way.
 func Cut(a, b int) Fault {
-	return Fault{"cut", []int{a, b}, func(s *Sim) { s.Cut(a, b) }}
+	return Fault{name: "cut", nodes: []int{a, b}, do: func(s *Sim) { s.Cut(a, b) }}
 }
 
 // Crash ends a node as a loss of power does: nobody is told.
 func Crash(i int) Fault {
-	return Fault{"crash", []int{i}, func(s *Sim) { s.Crash(i) }}
+	return Fault{name: "crash", nodes: []int{i}, do: func(s *Sim) { s.Crash(i) }}
 }
 
 // Restart starts a node that has crashed or stopped, with its key and address.
 func Restart(i int) Fault {
-	return Fault{"restart", []int{i}, func(s *Sim) { s.restart(i) }}
+	return Fault{name: "restart", nodes: []int{i}, do: func(s *Sim) { s.restart(i) }}
 }
 
 // Pause stops a node for a while, as a long collection of garbage or a machine
 // that is moved does.
 func Pause(i int, d time.Duration) Fault {
-	return Fault{fmt.Sprintf("pause for %v", d), []int{i}, func(s *Sim) {
+	return Fault{virtual: true, name: fmt.Sprintf("pause for %v", d), nodes: []int{i}, do: func(s *Sim) {
 		s.host(i).Pause()
 		s.world.At(d, s.host(i).Resume)
 	}}
@@ -95,50 +96,59 @@ func Pause(i int, d time.Duration) Fault {
 
 // Slow has everything that reaches a node take cost.
 func Slow(i int, cost time.Duration) Fault {
-	return Fault{fmt.Sprintf("slow by %v", cost), []int{i}, func(s *Sim) { s.host(i).SetCost(cost) }}
+	return Fault{virtual: true, name: fmt.Sprintf("slow by %v", cost), nodes: []int{i}, do: func(s *Sim) { s.host(i).SetCost(cost) }}
 }
 
 // Clock sets the clock of a node ahead, or behind, and has it gain drift
 // seconds in each second.
 func Clock(i int, ahead time.Duration, drift float64) Fault {
-	return Fault{fmt.Sprintf("clock ahead by %v, drifting by %v", ahead, drift), []int{i}, func(s *Sim) { s.host(i).SetClock(ahead, drift) }}
+	return Fault{virtual: true, name: fmt.Sprintf("clock ahead by %v, drifting by %v", ahead, drift), nodes: []int{i}, do: func(s *Sim) { s.host(i).SetClock(ahead, drift) }}
 }
 
 // Partition keeps two nodes apart, as the fault of that name.
 func (s *Sim) Partition(a, b int) {
-	s.world.Block(s.host(a), s.host(b))
-	s.world.Block(s.host(b), s.host(a))
+	s.world.block(s.nodes[a], s.nodes[b])
+	s.world.block(s.nodes[b], s.nodes[a])
 }
 
 // Heal ends a Partition.
 func (s *Sim) Heal(a, b int) {
-	s.world.Unblock(s.host(a), s.host(b))
-	s.world.Unblock(s.host(b), s.host(a))
+	s.world.unblock(s.nodes[a], s.nodes[b])
+	s.world.unblock(s.nodes[b], s.nodes[a])
 }
 
 // Cut breaks the connection between two nodes.
-func (s *Sim) Cut(a, b int) { s.world.Cut(s.host(a), s.host(b)) }
+func (s *Sim) Cut(a, b int) { s.world.cut(s.nodes[a], s.nodes[b]) }
 
-// Crash ends a node without a word to anybody.
+// Crash ends a node without a word to anybody. With [Live] it waits until
+// nothing of the node runs any more.
 func (s *Sim) Crash(i int) {
 	if s.Up(i) {
-		s.host(i).Crash()
-		s.nodes[i].Disk.crash(s.world.Rand)
+		s.world.crash(s.nodes[i])
 	}
 }
 
-// Inflict has a fault happen now.
-func (s *Sim) Inflict(f Fault) { f.do(s) }
+// Inflict has a fault happen now. With [Live], one that only a simulation can do
+// fails the run.
+func (s *Sim) Inflict(f Fault) {
+	if _, yes := s.world.(*simulated); f.virtual && !yes {
+		s.fail(f.String(), errVirtual)
+		return
+	}
+	f.do(s)
+}
 
 // Restart starts a node again that has crashed or stopped.
 func (s *Sim) Restart(i int) error {
 	n := s.nodes[i]
-	if s.Up(i) || n.closing && n.host.Up() {
+	if s.Up(i) || n.closing && s.world.up(n) {
 		return fmt.Errorf("testnet: node %d runs", i)
 	}
+	if err := s.world.revive(n); err != nil {
+		return err
+	}
 	n.stopped = false
-	n.host.Restart()
-	if err := s.start(n); err != nil {
+	if err := s.world.start(n); err != nil {
 		return err
 	}
 	for _, to := range n.edges {
@@ -152,16 +162,16 @@ func (s *Sim) Restart(i int) error {
 // Stop stops a node in good order and waits until it has.
 func (s *Sim) Stop(i int) error {
 	n := s.nodes[i]
-	if n.stopped || !n.host.Up() {
+	if n.stopped || !s.world.up(n) {
 		return fmt.Errorf("testnet: node %d does not run", i)
 	}
 	n.stopped, n.closing = true, true
 	defer func() { n.closing = false }()
-	return n.Close(context.Background())
+	return s.world.stop(n)
 }
 
 // Up reports whether a node runs: it has neither crashed nor been stopped.
-func (s *Sim) Up(i int) bool { return s.nodes[i].host.Up() && !s.nodes[i].stopped }
+func (s *Sim) Up(i int) bool { return s.world.up(s.nodes[i]) && !s.nodes[i].stopped }
 
 func (s *Sim) restart(i int) {
 	if s.nodes[i].closing {
@@ -184,9 +194,9 @@ func (s *Sim) split(group []int, apart bool) {
 			switch {
 			case in[a] == in[b]:
 			case apart:
-				s.world.Block(s.host(a), s.host(b))
+				s.world.block(s.nodes[a], s.nodes[b])
 			default:
-				s.world.Unblock(s.host(a), s.host(b))
+				s.world.unblock(s.nodes[a], s.nodes[b])
 			}
 		}
 	}
@@ -293,7 +303,7 @@ func (s *Sim) plan() []Step {
 const mostSlow = 10 * time.Millisecond
 
 func (s *Sim) ifUp(i int, f Fault) Fault {
-	return Fault{f.name, f.nodes, func(s *Sim) {
+	return Fault{name: f.name, nodes: f.nodes, do: func(s *Sim) {
 		if s.Up(i) {
 			f.do(s)
 		}
@@ -301,9 +311,12 @@ func (s *Sim) ifUp(i int, f Fault) Fault {
 }
 
 func (s *Sim) stopping(i int) Fault {
-	return Fault{"stop", []int{i}, func(s *Sim) {
+	return Fault{name: "stop", nodes: []int{i}, do: func(s *Sim) {
 		s.Go(func() {
-			if err := s.Stop(i); err != nil && s.nodes[i].host.Up() {
+			if !s.Up(i) { // by now
+				return
+			}
+			if err := s.Stop(i); err != nil && s.world.up(s.nodes[i]) {
 				s.fail("stop", err)
 			}
 		})
@@ -312,7 +325,7 @@ func (s *Sim) stopping(i int) Fault {
 
 // cutOne cuts one of a node's connections.
 func (s *Sim) cutOne(i int, chance uint64) Fault {
-	return Fault{"cut a connection", []int{i}, func(s *Sim) {
+	return Fault{name: "cut a connection", nodes: []int{i}, do: func(s *Sim) {
 		if !s.Up(i) {
 			return
 		}
@@ -342,4 +355,5 @@ func (s *Sim) setClocks() {
 	}
 }
 
+// host is for what only a simulation has.
 func (s *Sim) host(i int) *sim.Host { return s.nodes[i].host }

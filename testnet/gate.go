@@ -3,10 +3,13 @@ package testnet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 )
 
 // A pair is two nodes, the lower ID first.
@@ -20,25 +23,60 @@ func pairOf(a, b identity.NodeID) pair {
 }
 
 // A gate stands between the nodes of a network, whatever their transport, and
-// keeps pairs of them apart.
+// keeps pairs of them, and single ones, apart.
 type gate struct {
 	mu   sync.Mutex // guards the rest
 	shut map[pair]bool
+	gone map[identity.NodeID]bool
 	open map[pair]map[conn.Conn]bool
 }
 
 func newGate() *gate {
-	return &gate{shut: make(map[pair]bool), open: make(map[pair]map[conn.Conn]bool)}
+	return &gate{shut: make(map[pair]bool), gone: make(map[identity.NodeID]bool), open: make(map[pair]map[conn.Conn]bool)}
 }
 
+// cut breaks what two nodes have open, and keeps them apart until heal.
 func (g *gate) cut(a, b identity.NodeID) {
 	g.mu.Lock()
 	p := pairOf(a, b)
 	g.shut[p] = true
-	conns := g.open[p]
-	delete(g.open, p)
 	g.mu.Unlock()
-	for c := range conns {
+	g.sever(func(q pair) bool { return q == p })
+}
+
+// once breaks what two nodes have open.
+func (g *gate) once(a, b identity.NodeID) {
+	p := pairOf(a, b)
+	g.sever(func(q pair) bool { return q == p })
+}
+
+// vanish breaks all that a node has open, and keeps it from all others until
+// appear.
+func (g *gate) vanish(id identity.NodeID) {
+	g.mu.Lock()
+	g.gone[id] = true
+	g.mu.Unlock()
+	g.sever(func(q pair) bool { return q[0] == id || q[1] == id })
+}
+
+func (g *gate) appear(id identity.NodeID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.gone, id)
+}
+
+// sever breaks connections of some pairs.
+func (g *gate) sever(of func(pair) bool) {
+	var conns []conn.Conn
+	g.mu.Lock()
+	for p, open := range g.open {
+		if of(p) {
+			conns = slices.AppendSeq(conns, maps.Keys(open))
+			delete(g.open, p)
+		}
+	}
+	g.mu.Unlock()
+	for _, c := range conns {
 		c.Close(errCut)
 	}
 }
@@ -57,7 +95,7 @@ func (g *gate) enter(self identity.NodeID, c conn.Conn) error {
 	p := pairOf(self, c.Node())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut[p] {
+	if g.shut[p] || g.gone[p[0]] || g.gone[p[1]] {
 		c.Close(errCut)
 		return fmt.Errorf("testnet: %w", errCut)
 	}
@@ -78,11 +116,18 @@ func (g *gate) leave(self identity.NodeID, c conn.Conn) {
 	}
 }
 
-// A gatedTransport passes every connection through the gate.
+// A gatedTransport passes every connection through the gate, and brings the
+// environment of the network.
 type gatedTransport struct {
 	conn.Transport
 	gate *gate
+	env  env.Env
 }
+
+var _ env.Provider = (*gatedTransport)(nil)
+
+// Env returns the environment.
+func (t *gatedTransport) Env() env.Env { return t.env }
 
 func (t *gatedTransport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
 	c, err := t.Transport.Dial(ctx, local, peer, addr)

@@ -16,9 +16,11 @@ type Invariant struct {
 // A Watch watches one run for an invariant. Both functions may be nil; neither
 // may act on the network.
 type Watch struct {
-	// Event is called with every event, and must not keep it.
+	// Event is called with every event, and must not keep it. Only a simulation
+	// has events.
 	Event func(e *Event) error
-	// Check is called every second of virtual time, and at the end.
+	// Check is called every second, of virtual time in a simulation, and at the
+	// end.
 	Check func() error
 }
 
@@ -32,8 +34,8 @@ func Holds(name string, check func(s *Sim) error) Invariant {
 type Failure struct {
 	Seed      uint64
 	Invariant string
-	Event     uint64        // how many events had happened
-	At        time.Duration // virtual time
+	Event     uint64        // how many events had happened: see Sim.Events
+	At        time.Duration // virtual time; with Live, real time
 	Err       error
 
 	cause uint64 // the event that it follows from; 0: it was found by looking
@@ -46,9 +48,9 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
-// fail notes the first thing that goes wrong.
+// fail notes the first thing that goes wrong, before the run is ended.
 func (s *Sim) fail(invariant string, err error) {
-	if s.failure == nil {
+	if s.failure == nil && s.ctx.Err() == nil {
 		s.failure = &Failure{Seed: s.Seed, Invariant: invariant, Event: s.Events(), At: s.Now(), Err: err, cause: s.world.Cause()}
 	}
 }

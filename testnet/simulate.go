@@ -2,23 +2,21 @@ package testnet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
 
-	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
-	"github.com/plexus-net/plexus/internal/sim"
 	"github.com/plexus-net/plexus/network"
 	"github.com/plexus-net/plexus/router"
 	"github.com/plexus-net/plexus/router/kademlia"
 )
 
-// A Scenario is a network and what happens to it, on virtual time. Zero means
-// the default. The same scenario and seed are the same run, to the last event.
+// A Scenario is a network and what happens to it, on virtual time; with [Live],
+// in real time. Zero means the default. The same scenario and seed are the same
+// simulation, to the last event.
 type Scenario struct {
 	// Nodes is how many there are. Default 2.
 	Nodes int
@@ -63,12 +61,14 @@ type Scenario struct {
 
 // A Sim is a network that is simulated. It belongs to the goroutine that made
 // it and to the functions that it runs. Time stands still but for when they
-// wait: in Sleep, Until, Run, and in every call of a node that blocks.
+// wait: in Sleep, Until, Run, and in every call of a node that blocks. With
+// [Live] time does not stand still, but these functions take turns all the same.
 type Sim struct {
 	Seed uint64
 
 	scenario Scenario
-	world    *sim.World
+	ctx      context.Context // ends with the run; in a simulation, never
+	world    world
 	nodes    []*Node
 	rng      *rand.Rand
 	watches  []watch
@@ -147,8 +147,8 @@ func begin(seed uint64, sc Scenario, observe func(*Event)) (*Sim, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sim{Seed: seed, scenario: sc, rng: rand.New(rand.NewPCG(seed, 0x706c65787573))}
-	s.world = sim.New(seed, sc.For+overtime, s.path)
+	s := newSim(seed, sc)
+	s.world = newSimulated(s)
 	formed := false
 	defer func() {
 		if !formed { // it may have panicked
@@ -158,18 +158,28 @@ func begin(seed uint64, sc Scenario, observe func(*Event)) (*Sim, error) {
 	if observe != nil {
 		s.observe = append(s.observe, observe)
 	}
-	for _, i := range sc.Always {
-		s.watch(i)
-	}
-	s.world.Observe(s.event)
-	if err := s.populate(); err != nil {
-		if s.failure != nil {
-			err = s.failure
-		}
+	if err := s.form(); err != nil {
 		return nil, err
 	}
 	formed = true
 	return s, nil
+}
+
+// newSim makes a Sim without a world.
+func newSim(seed uint64, sc Scenario) *Sim {
+	return &Sim{Seed: seed, scenario: sc, ctx: context.Background(), rng: rand.New(rand.NewPCG(seed, 0x706c65787573))}
+}
+
+// form begins the invariants and makes the network.
+func (s *Sim) form() error {
+	for _, i := range s.scenario.Always {
+		s.watch(i)
+	}
+	err := s.populate()
+	if err != nil && s.failure != nil {
+		return s.failure
+	}
+	return err
 }
 
 // populate makes the nodes and their connections.
@@ -183,11 +193,13 @@ func (s *Sim) populate() error {
 		if err != nil {
 			return err
 		}
-		s.nodes = append(s.nodes, &Node{Index: i, Key: key, Disk: newDisk(), sim: s, host: s.world.NewHost()})
+		n := &Node{Index: i, Key: key, Disk: newDisk()}
+		s.nodes = append(s.nodes, n)
+		s.world.place(n)
 	}
 	s.setClocks()
 	for _, n := range s.nodes {
-		if err := s.start(n); err != nil {
+		if err := s.world.start(n); err != nil {
 			return err
 		}
 	}
@@ -226,48 +238,10 @@ func (n *Node) running() bool {
 	}
 }
 
-// path is the way from one host to another, as the scenario says.
-func (s *Sim) path(from, to *sim.Host) *sim.Path {
-	l := s.scenario.Link
-	if s.scenario.Links != nil {
-		l = s.scenario.Links(from.Index, to.Index)
-	}
-	return &sim.Path{Latency: l.draw, Loss: l.Loss, Duplicate: l.Duplicate, Reorder: l.Reorder, Rate: l.Rate, Queue: l.Queue}
-}
-
-// start makes and runs the inside of a node.
-func (s *Sim) start(n *Node) error {
-	log := s.scenario.Log
-	if log != nil {
-		log = slog.New(&clockHandler{log.Handler(), n.host})
-	}
-	n.Table = s.scenario.Router(n.Key.ID())
-	inner, err := network.New(network.Config{Key: n.Key, Router: n.Table, Limits: s.scenario.Limits, Log: log,
-		Transports: []conn.Transport{n.host.Transport()}})
-	if err != nil {
-		return err
-	}
-	n.Node = inner
-	if s.scenario.Register != nil {
-		if err := s.scenario.Register(n); err != nil {
-			return fmt.Errorf("testnet: node %d: %w", n.Index, err)
-		}
-	}
-	if n.addr, err = inner.Listen(context.Background(), sim.Scheme+"://"+n.host.Name); err != nil {
-		return fmt.Errorf("testnet: node %d: %w", n.Index, err)
-	}
-	n.host.Go(func() {
-		if err := inner.Run(context.Background()); err != nil && !errors.Is(err, errStopped) {
-			s.fail("nodes run", fmt.Errorf("node %d has stopped: %w", n.Index, err))
-		}
-	})
-	return nil
-}
-
 // close ends the world.
 func (s *Sim) close() { s.world.Close() }
 
-// Now returns how much virtual time has passed.
+// Now returns how much virtual time has passed; with [Live], real time.
 func (s *Sim) Now() time.Duration { return s.world.Now() }
 
 // Nodes returns all nodes, those that are down too.
@@ -279,10 +253,11 @@ func (s *Sim) Node(i int) *Node { return s.nodes[i] }
 // Rand returns random numbers of the seed, for the scenario's own code.
 func (s *Sim) Rand() *rand.Rand { return s.rng }
 
-// Hash returns a hash of all events so far, in their order.
+// Hash returns a hash of all events so far, in their order; with [Live], 0.
 func (s *Sim) Hash() uint64 { return s.world.Hash() }
 
-// Events returns how many events there were.
+// Events returns how many events there were; with [Live], how often one of the
+// scenario's functions has begun or gone on.
 func (s *Sim) Events() uint64 { return s.world.Events() }
 
 // Sleep lets d pass.
@@ -294,8 +269,8 @@ func (s *Sim) Sleep(d time.Duration) {
 
 // Context returns a context that never ends, for calls that want one. Those of
 // package context end on real time; in a simulation bound calls in other ways,
-// such as [rpc.Method.Within].
-func (s *Sim) Context() context.Context { return context.Background() }
+// such as [rpc.Method.Within]. With [Live] it ends with the run.
+func (s *Sim) Context() context.Context { return s.ctx }
 
 // Go runs f beside the caller. It may wait.
 func (s *Sim) Go(f func()) { s.world.Go(f) }
@@ -318,24 +293,5 @@ func (s *Sim) Until(d time.Duration, what string, cond func() bool) error {
 
 // Connected reports whether node a has an open connection to node b.
 func (s *Sim) Connected(a, b int) bool {
-	return s.nodes[a].host.Up() && connected(s.nodes[a].Node, s.nodes[b].Key.ID())
-}
-
-// clockHandler gives log records the time of a host.
-type clockHandler struct {
-	slog.Handler
-	host *sim.Host
-}
-
-func (h *clockHandler) Handle(ctx context.Context, r slog.Record) error {
-	r.Time = h.host.Now()
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h *clockHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &clockHandler{h.Handler.WithAttrs(attrs), h.host}
-}
-
-func (h *clockHandler) WithGroup(name string) slog.Handler {
-	return &clockHandler{h.Handler.WithGroup(name), h.host}
+	return s.world.up(s.nodes[a]) && connected(s.nodes[a].Node, s.nodes[b].Key.ID())
 }

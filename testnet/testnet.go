@@ -34,6 +34,7 @@ import (
 	"github.com/plexus-net/plexus/conn/quic"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/internal/sim"
 	"github.com/plexus-net/plexus/network"
 	"github.com/plexus-net/plexus/router"
@@ -76,8 +77,9 @@ type Node struct {
 	done   chan error
 
 	// In a simulation.
-	sim     *Sim
-	host    *sim.Host
+	sim  *Sim
+	host *sim.Host
+	// In a Sim.
 	edges   []int // whom it connects to at the start
 	stopped bool  // in good order
 	closing bool  // stopping takes its time
@@ -94,6 +96,7 @@ type Net struct {
 	opts  Options
 	mem   *mem.Network
 	gate  *gate
+	env   func(*Node) env.Env // of a node that starts
 	edges []Edge
 	ctx   context.Context
 
@@ -123,8 +126,8 @@ func Start(ctx context.Context, opts Options) (*Net, error) {
 	if opts.Nodes == 0 {
 		opts.Nodes = 2
 	}
-	if opts.Nodes < 1 || opts.Nodes > 4096 {
-		return nil, fmt.Errorf("testnet: Options.Nodes is %d, want 1 to 4096", opts.Nodes)
+	if opts.Nodes < 1 || opts.Nodes > maxNodes {
+		return nil, fmt.Errorf("testnet: Options.Nodes is %d, want 1 to %d", opts.Nodes, maxNodes)
 	}
 	if opts.Transport == "" {
 		opts.Transport = "mem"
@@ -135,7 +138,7 @@ func Start(ctx context.Context, opts Options) (*Net, error) {
 	if opts.Router == nil {
 		opts.Router = func(self identity.NodeID) router.Table { return kademlia.New(self) }
 	}
-	n := &Net{opts: opts, mem: mem.NewNetwork(), gate: newGate(), ctx: ctx}
+	n := newNet(ctx, opts, func(*Node) env.Env { return env.Real{} })
 	rng := rand.New(rand.NewPCG(opts.Seed, 0x706c65787573))
 	for i := range opts.Nodes {
 		var seed [32]byte
@@ -155,6 +158,14 @@ func Start(ctx context.Context, opts Options) (*Net, error) {
 		}
 	}
 	return n, n.connect(ctx)
+}
+
+// maxNodes is how many nodes a network that is not simulated may have.
+const maxNodes = 4096
+
+// newNet makes a network without nodes.
+func newNet(ctx context.Context, opts Options, e func(*Node) env.Env) *Net {
+	return &Net{opts: opts, mem: mem.NewNetwork(), gate: newGate(), env: e, ctx: ctx}
 }
 
 // connect makes the edges.
@@ -209,28 +220,28 @@ func (n *Net) start(node *Node) error {
 	}
 	table := n.opts.Router(node.Key.ID())
 	inner, err := network.New(network.Config{Key: node.Key, Router: table, Limits: n.opts.Limits, Log: n.opts.Log,
-		Transports: []conn.Transport{&gatedTransport{t, n.gate}}})
+		Transports: []conn.Transport{&gatedTransport{t, n.gate, n.env(node)}}})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
 	n.mu.Lock()
-	node.Node, node.Table, node.cancel, node.done = inner, table, cancel, make(chan error, 1)
+	node.Node, node.Table = inner, table
 	n.mu.Unlock()
 	if n.opts.Register != nil {
 		err = n.opts.Register(node)
 	}
 	if err == nil {
 		var addr identity.Address
-		if addr, err = inner.Listen(ctx, address); err == nil {
+		if addr, err = inner.Listen(n.ctx, address); err == nil && addr != node.addr {
 			node.addr = addr
 		}
 	}
 	if err != nil {
-		cancel()
 		return errors.Join(fmt.Errorf("testnet: node %d: %w", node.Index, err), inner.Close(context.Background()))
 	}
-	done := node.done
+	ctx, cancel := context.WithCancel(n.ctx)
+	done := make(chan error, 1)
+	node.cancel, node.done = cancel, done // from here on it can be stopped
 	go func() { done <- inner.Run(ctx) }()
 	select {
 	case <-inner.Started():
