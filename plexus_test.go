@@ -19,8 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// An answer that finds no way while the network forms is lost: the next call is
-// made soon.
+// Calls give up soon: while the network forms they may find no way.
 var greet = rpc.NewMethod[string, string]("greet").Within(500 * time.Millisecond)
 
 type greeter struct{ rpc.Server }

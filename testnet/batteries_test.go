@@ -78,7 +78,7 @@ func rich(nodes int) testnet.Scenario {
 }
 
 // G13: a seed decides all that happens, whatever the number of cores.
-func TestSameSeedSameRun(t *testing.T) {
+func TestG13SameSeedSameRun(t *testing.T) {
 	rounds := 20
 	if raceEnabled {
 		rounds = 3 // each takes twenty times as long

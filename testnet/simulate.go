@@ -82,8 +82,8 @@ type Sim struct {
 }
 
 // Simulate starts a network for a test and lets it form: it returns when every
-// node has started and every edge of the topology is a connection. The test goes on from there, and the
-// simulation ends with it.
+// node has started and every edge of the topology is a connection. The test goes
+// on from there, and the simulation ends with it.
 //
 //	s := testnet.Simulate(t, 1, testnet.Scenario{Nodes: 5, Topology: testnet.Line, Register: register})
 //	s.Partition(1, 2)

@@ -42,6 +42,7 @@ type end struct {
 	writable chan struct{}
 	ended    chan struct{}
 	deadline env.Timer
+	writeBy  time.Time // zero: no bound
 
 	datagrams [][]byte
 	arrived   chan struct{}
@@ -112,13 +113,12 @@ func (h *Host) Lines() []Line {
 	return all
 }
 
-func (e *end) Node() identity.NodeID            { return e.node }
-func (e *end) LocalAddr() identity.Address      { return e.addr }
-func (e *end) RemoteAddr() identity.Address     { return e.peer.addr }
-func (e *end) Features() conn.Features          { return conn.Features{CloseReason: true, Datagrams: true} }
-func (e *end) MaxDatagram() int                 { return maxDatagram }
-func (e *end) Stats() conn.TransportStats       { return e.stats }
-func (e *end) SetWriteDeadline(time.Time) error { return nil }
+func (e *end) Node() identity.NodeID        { return e.node }
+func (e *end) LocalAddr() identity.Address  { return e.addr }
+func (e *end) RemoteAddr() identity.Address { return e.peer.addr }
+func (e *end) Features() conn.Features      { return conn.Features{CloseReason: true, Datagrams: true} }
+func (e *end) MaxDatagram() int             { return maxDatagram }
+func (e *end) Stats() conn.TransportStats   { return e.stats }
 
 // token puts a token into a channel that holds one.
 func token(c chan struct{}) {
@@ -180,6 +180,14 @@ func (e *end) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
+// SetWriteDeadline bounds later writes, and pending ones as soon as they look at
+// the rate of the path again.
+func (e *end) SetWriteDeadline(t time.Time) error {
+	e.writeBy = t
+	token(e.writable)
+	return nil
+}
+
 // Write sends a copy of p. It waits while more than Path.Queue bytes wait for
 // the rate of the path.
 func (e *end) Write(p []byte) (int, error) {
@@ -189,6 +197,9 @@ func (e *end) Write(p []byte) (int, error) {
 		limit = defaultQueue
 	}
 	for e.err == nil && e.lane.backlog(w.now) > limit {
+		if !e.writeBy.IsZero() && !e.host.Now().Before(e.writeBy) {
+			return 0, fmt.Errorf("sim: write: %w", os.ErrDeadlineExceeded)
+		}
 		e.host.AfterFunc(time.Duration(float64(limit)*4e9/e.lane.Rate)+1, func() { token(e.writable) })
 		e.host.Wait(e.writable, e.ended, nil)
 	}

@@ -87,6 +87,7 @@ func (h *Host) up() bool { return h.life%2 == 0 }
 // pause, kept.
 func (h *Host) takes(t *task) bool {
 	if t.life != h.life {
+		h.world.kill(t.who) // it was to go on, and has crashed with the host
 		return false
 	}
 	if h.paused {
@@ -350,6 +351,7 @@ func (h *Host) vanish() {
 	}
 	w := h.world
 	h.life++
+	held := h.held
 	h.paused, h.held = false, nil
 	for _, e := range h.lines {
 		e.lost()
@@ -363,8 +365,11 @@ func (h *Host) vanish() {
 	waiters := h.waiters
 	h.waiters = nil
 	for _, x := range waiters {
-		if x.who != nil && x.who != w.main && x.who != w.current {
-			w.kill(x.who)
+		w.kill(x.who)
+	}
+	for _, do := range held {
+		if t, ok := do.(*task); ok {
+			w.kill(t.who)
 		}
 	}
 }

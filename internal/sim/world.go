@@ -30,7 +30,6 @@ type World struct {
 	current *coroutine   // who runs
 	idle    []*coroutine // who can go on with the loop
 	asleep  []*coroutine // in Sleep, but for main
-	all     int          // coroutines other than main
 	dirty   []*Host      // whose waiters have to be looked at
 	closed  bool
 	over    error // why time does not go on
@@ -43,11 +42,11 @@ type World struct {
 // epoch is when worlds begin.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// ErrOver is why nothing more happens: the world has reached its limit.
-var ErrOver = errors.New("sim: the limit of virtual time is reached")
+// errOver is why nothing more happens: the world has reached its limit.
+var errOver = errors.New("sim: the limit of virtual time is reached")
 
-// ErrQuiet is why nothing more happens: nobody has anything to do.
-var ErrQuiet = errors.New("sim: main waits, and nothing is left that could happen")
+// errQuiet is why nothing more happens: nobody has anything to do.
+var errQuiet = errors.New("sim: main waits, and nothing is left that could happen")
 
 // New makes an empty world that ends, at the latest, at limit. paths tells the
 // way from one host to another, and is asked for once for each connection and
@@ -62,9 +61,6 @@ func New(seed uint64, limit time.Duration, paths func(from, to *Host) *Path) *Wo
 
 // Now returns how much time has passed since the world began.
 func (w *World) Now() time.Duration { return time.Duration(w.now) }
-
-// Hosts returns the hosts in the order in which they were made.
-func (w *World) Hosts() []*Host { return w.hosts }
 
 // A coroutine is a goroutine that runs only while it is current.
 type coroutine struct {
@@ -97,18 +93,26 @@ func (f call) act(w *World) {
 // Go runs f beside main. It may wait.
 func (w *World) Go(f func()) { w.tasks.push(task{do: f}) }
 
-// Sleep lets d pass.
-func (w *World) Sleep(d time.Duration) error {
-	who, due := w.current, false
+// suspend notes that the current coroutine sleeps until wake is called.
+func (w *World) suspend() (wake func()) {
+	who := w.current
 	if who != w.main {
 		w.asleep = append(w.asleep, who)
 	}
-	w.At(d, func() {
-		due = true
+	return func() {
 		if i := slices.Index(w.asleep, who); i >= 0 {
 			w.asleep = slices.Delete(w.asleep, i, i+1)
 		}
 		w.tasks.push(task{host: who.host, life: who.life, who: who})
+	}
+}
+
+// Sleep lets d pass.
+func (w *World) Sleep(d time.Duration) error {
+	due, wake := false, w.suspend()
+	w.At(d, func() {
+		due = true
+		wake()
 	})
 	w.pollAll()
 	w.park()
@@ -116,6 +120,20 @@ func (w *World) Sleep(d time.Duration) error {
 		return w.over
 	}
 	return nil
+}
+
+// Do runs f beside the caller and waits for its end. It reports whether f has
+// returned: it has not if a host that it waited for has crashed.
+func (w *World) Do(f func()) (returned bool) {
+	wake := w.suspend()
+	w.Go(func() {
+		defer wake()
+		f()
+		returned = true
+	})
+	w.pollAll()
+	w.park()
+	return returned
 }
 
 // park lets others run until the current coroutine goes on: when a task says
@@ -142,7 +160,6 @@ func (w *World) handOver() {
 		next.wake <- struct{}{}
 		return
 	}
-	w.all++
 	next := &coroutine{wake: make(chan struct{})}
 	w.current = next
 	go w.run(next)
@@ -152,7 +169,6 @@ func (w *World) handOver() {
 // killed.
 func (w *World) run(me *coroutine) {
 	defer func() {
-		w.all--
 		if me.killer != nil {
 			me.killer.wake <- struct{}{}
 		} else { // a callback has ended its goroutine, as t.FailNow does
@@ -199,11 +215,11 @@ func (w *World) loop(me *coroutine) *coroutine {
 			continue
 		}
 		if len(w.events.heap) == 0 {
-			w.over = ErrQuiet
+			w.over = errQuiet
 			return w.main
 		}
 		if w.events.heap[0].at > w.limit {
-			w.over = ErrOver
+			w.over = errOver
 			return w.main
 		}
 		e := w.events.pop()
@@ -214,8 +230,12 @@ func (w *World) loop(me *coroutine) *coroutine {
 }
 
 // kill ends a coroutine that waits: its deferred functions run, and no more.
+// Main is not killed, nor who kills, nor anybody twice.
 func (w *World) kill(c *coroutine) {
 	me := w.current
+	if c == nil || c == w.main || c == me || c.killer != nil {
+		return
+	}
 	c.killer = me
 	w.current = c
 	c.wake <- struct{}{}
@@ -233,8 +253,14 @@ func (w *World) Close() {
 	for _, h := range w.hosts {
 		h.vanish()
 	}
-	for _, c := range w.asleep {
+	for len(w.asleep) > 0 {
+		c := w.asleep[0]
+		w.asleep = w.asleep[1:]
 		w.kill(c)
+	}
+	for w.tasks.n > 0 {
+		t := w.tasks.pop()
+		w.kill(t.who)
 	}
 	for len(w.idle) > 0 {
 		last := len(w.idle) - 1
@@ -242,7 +268,7 @@ func (w *World) Close() {
 		w.idle = w.idle[:last]
 		w.kill(c)
 	}
-	w.events, w.tasks = queue{}, ring{}
+	w.events = queue{}
 }
 
 // A ring is a queue of tasks.
@@ -270,26 +296,4 @@ func (r *ring) pop() task {
 	r.head = (r.head + 1) % len(r.buf)
 	r.n--
 	return t
-}
-
-// Do runs f beside the caller and waits for its end. It reports whether f has
-// returned: it has not if a host that it waited for has crashed.
-func (w *World) Do(f func()) (returned bool) {
-	who := w.current
-	if who != w.main {
-		w.asleep = append(w.asleep, who)
-	}
-	w.Go(func() {
-		defer func() {
-			if i := slices.Index(w.asleep, who); i >= 0 {
-				w.asleep = slices.Delete(w.asleep, i, i+1)
-			}
-			w.tasks.push(task{host: who.host, life: who.life, who: who})
-		}()
-		f()
-		returned = true
-	})
-	w.pollAll()
-	w.park()
-	return returned
 }
