@@ -21,6 +21,7 @@ type dial struct {
 	link   *link
 	err    error
 	cancel context.CancelFunc
+	tried  []identity.Address // since the node was last connected
 	fails  int
 	retry  time.Time // not before
 }
@@ -66,15 +67,20 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 		return old, nil
 	}
 	now := n.env.Now()
-	known := func(a identity.Address) bool { return old != nil && slices.Contains(old.peer.Addresses, a) }
-	if old != nil && now.Before(old.retry) && !slices.ContainsFunc(peer.Addresses, func(a identity.Address) bool { return !known(a) }) {
+	untried := func(a identity.Address) bool { return !slices.Contains(old.tried, a) }
+	if old != nil && now.Before(old.retry) && (len(old.tried) >= maxTried || !slices.ContainsFunc(peer.Addresses, untried)) {
 		return nil, fmt.Errorf("network: dialled %d times without success, again after %v: %w", old.fails, old.retry.Sub(now).Round(time.Millisecond), old.err)
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	d := &dial{peer: identity.PeerAddress{ID: peer.ID, Addresses: slices.Clone(peer.Addresses)}, done: make(chan struct{})}
 	d.cancel = cancel
 	if old != nil {
-		d.fails = old.fails
+		d.fails, d.tried = old.fails, old.tried
+	}
+	for _, a := range d.peer.Addresses {
+		if !slices.Contains(d.tried, a) {
+			d.tried = append(slices.Clip(d.tried), a)
+		}
 	}
 	if len(n.dials) >= maxDials {
 		n.pruneDials(now)
@@ -99,6 +105,10 @@ func (n *Node) connected(id identity.NodeID) *link {
 	}
 	return nil
 }
+
+// maxTried is how many addresses of a node may be dialled in spite of the
+// back-off of others.
+const maxTried = 32
 
 // maxDials is how many nodes are remembered as dialled without success.
 const maxDials = 4096
@@ -318,14 +328,18 @@ func (n *Node) named(peer identity.PeerAddress) identity.NodeID {
 		return peer.ID
 	}
 	for _, addr := range peer.Addresses {
+		var found identity.NodeID // the lowest: the order of a map decides nothing
 		for id, w := range n.wanted {
-			if slices.Contains(w.peer.Addresses, addr) {
-				return id
+			if slices.Contains(w.peer.Addresses, addr) && (found.IsZero() || id.Compare(found) < 0) {
+				found = id
 			}
 		}
-		for id, l := range n.byNode {
+		if !found.IsZero() {
+			return found
+		}
+		for _, l := range *n.list.Load() {
 			if l.info.Remote == addr && l.cause() == nil {
-				return id
+				return l.node
 			}
 		}
 	}

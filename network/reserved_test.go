@@ -104,6 +104,16 @@ func TestNewAddressIsDialledAtOnce(t *testing.T) {
 		if _, err := na.Connect(t.Context(), wrong); err == nil || errors.Is(err, agent.ErrConnected) {
 			t.Fatalf("a dial within the back-off: %v", err)
 		}
+		other := identity.PeerAddress{ID: nb.Self(), Addresses: addresses("nobody else")}
+		if _, err := na.Connect(t.Context(), other); err == nil {
+			t.Fatal("connected to nobody")
+		}
+		before := na.count("dials")
+		for _, peer := range []identity.PeerAddress{wrong, other, wrong} {
+			if _, err := na.Connect(t.Context(), peer); err == nil || na.count("dials") != before {
+				t.Errorf("by turns between addresses that have failed, %s was dialled within the back-off", peer)
+			}
+		}
 		if _, err := na.Connect(t.Context(), nb.peer()); err != nil {
 			t.Errorf("at another address: %v", err)
 		}
