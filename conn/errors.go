@@ -29,19 +29,19 @@ type Code uint16
 
 // The codes.
 const (
-	CodeNone        Code = iota
-	CodeShutdown         // the node is going down
-	CodeClosed           // a behaviour or user closed it
-	CodeReplaced         // another connection between the two nodes took its place
-	CodeRejected         // a behaviour refused it (Admit)
-	CodeLimit            // a limit of the node is reached
-	CodeProtocol         // what was received is not the protocol
-	CodeVersion          // no protocol version in common
-	CodeNetwork          // the nodes belong to different networks
-	CodeSelf             // a node dialled itself
-	CodeTimeout          // nothing came for too long, or nothing could be written
-	CodePanic            // a handler panicked
-	CodeUnreachable      // the transport failed
+	_               Code = iota // no reason given
+	CodeShutdown                // the node is going down
+	CodeClosed                  // a behaviour or user closed it
+	CodeReplaced                // another connection between the two nodes took its place
+	CodeRejected                // a behaviour refused it (Admit)
+	CodeLimit                   // a limit of the node is reached
+	CodeProtocol                // what was received is not the protocol
+	CodeVersion                 // no protocol version in common
+	CodeNetwork                 // the nodes belong to different networks
+	CodeSelf                    // a node dialled itself
+	CodeTimeout                 // nothing came for too long, or nothing could be written
+	CodePanic                   // a handler panicked
+	CodeUnreachable             // the transport failed
 )
 
 var codeText = [...]string{"no reason given", "shutting down", "closed", "replaced by another connection", "rejected", "limit reached",

@@ -15,7 +15,7 @@ import (
 // The codes are part of the wire format: their numbers stay, and each says
 // something of its own.
 func TestCodesKeepTheirNumbers(t *testing.T) {
-	codes := []conn.Code{conn.CodeNone, conn.CodeShutdown, conn.CodeClosed, conn.CodeReplaced, conn.CodeRejected, conn.CodeLimit, conn.CodeProtocol,
+	codes := []conn.Code{0, conn.CodeShutdown, conn.CodeClosed, conn.CodeReplaced, conn.CodeRejected, conn.CodeLimit, conn.CodeProtocol,
 		conn.CodeVersion, conn.CodeNetwork, conn.CodeSelf, conn.CodeTimeout, conn.CodePanic, conn.CodeUnreachable}
 	seen := map[string]bool{}
 	for i, c := range codes {

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 
 	"github.com/plexus-net/plexus/identity"
@@ -115,7 +116,23 @@ type Conn interface {
 type Features struct {
 	CloseReason bool // the cause of Close reaches the other side
 	Datagrams   bool // the Conn is a [DatagramConn], and the other side takes datagrams
+	Streams     bool // the Conn is a [StreamConn] whose OpenStream works
 	Reliable    bool // loss is repaired below: datagrams go by the reliable path too
+}
+
+// A StreamConn also carries further streams to the same node, for bulk that
+// must not delay what the Conn itself carries. Each is reliable and ordered by
+// itself; none waits for another. The streams are [net.Conn]s with a method
+// CloseWrite() error, and their addresses tell the transport and the node.
+type StreamConn interface {
+	Conn
+	// OpenStream opens a stream. Where only the side that dialled can do so,
+	// the other's error satisfies errors.Is(err, errors.ErrUnsupported).
+	OpenStream(ctx context.Context) (net.Conn, error)
+	// AcceptStream waits for the next stream that the other end has opened.
+	// Whether a stream that nothing was written to is seen depends on the
+	// transport.
+	AcceptStream(ctx context.Context) (net.Conn, error)
 }
 
 // A DatagramConn also carries datagrams: they may be lost, repeated or

@@ -20,12 +20,12 @@ const (
 // zero Address is none.
 type Address struct {
 	Scheme string // "quic", "tcp", "mem", ...; lower case
-	Host   string // "host:port", or a name for transports without hosts
+	Host   string // "host:port", a name for mem, empty for unix
 	Path   string // with its leading slash, for transports that have paths
 }
 
-// ParseAddress reads scheme://host:port or, for mem, scheme://name. Hosts may be
-// names, IPv4 addresses or IPv6 addresses in brackets; an empty host stands for
+// ParseAddress reads scheme://host:port or, for mem, scheme://name and, for unix,
+// scheme:///path/of/socket. Hosts may be names, IPv4 addresses or IPv6 addresses in brackets; an empty host stands for
 // every local address. The error says what was wrong and where.
 func ParseAddress(s string) (Address, error) {
 	a, err := parseAddress(s)
@@ -55,11 +55,17 @@ func parseAddress(s string) (Address, error) {
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		host, path = rest[:i], rest[i:]
 	}
-	if scheme == "mem" {
+	switch scheme {
+	case "mem":
 		if host == "" {
 			return Address{}, errors.New("no name after mem://")
 		}
 		return Address{scheme, host, path}, nil
+	case "unix":
+		if host != "" || len(path) < 2 {
+			return Address{}, errors.New("want unix:// and the absolute path of a socket: unix:///run/name.sock")
+		}
+		return Address{scheme, "", path}, nil
 	}
 	h, port, err := net.SplitHostPort(host)
 	if err != nil {
@@ -83,8 +89,8 @@ func checkScheme(s string) error {
 		return errors.New(`the scheme before "://" is empty`)
 	}
 	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (i == 0 || c < '0' || c > '9') {
-			return fmt.Errorf("scheme %q: byte %d is %q; schemes are lower-case letters and digits", s, i+1, rune(c))
+		if c := s[i]; (c < 'a' || c > 'z') && (i == 0 || (c < '0' || c > '9') && c != '+') {
+			return fmt.Errorf("scheme %q: byte %d is %q; schemes are lower-case letters, digits and +", s, i+1, rune(c))
 		}
 	}
 	return nil

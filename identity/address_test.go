@@ -24,6 +24,8 @@ func TestParseAddress(t *testing.T) {
 		{"mem://alice", Address{"mem", "alice", ""}, ""},
 		{"mem://a:b/c", Address{"mem", "a:b", "/c"}, ""},
 		{"kcp2://h:1", Address{"kcp2", "h:1", ""}, ""},
+		{"tcp+plain://h:1", Address{"tcp+plain", "h:1", ""}, ""},
+		{"unix:///run/plexus.sock", Address{"unix", "", "/run/plexus.sock"}, ""},
 	} {
 		got, err := ParseAddress(tt.text)
 		if got != tt.want || err != nil {
@@ -62,6 +64,9 @@ func TestParseAddressErrors(t *testing.T) {
 		{"quic://é:1", "byte 8"},
 		{"mem://", "no name after mem://"},
 		{"mem:///path", "no name after mem://"},
+		{"unix://run/plexus.sock", "unix:///run/name.sock"},
+		{"unix://", "unix:///run/name.sock"},
+		{"unix:///", "unix:///run/name.sock"},
 		{"quic://" + strings.Repeat("h", 300) + ":1", "has 309 bytes, at most 255"},
 	} {
 		a, err := ParseAddress(tt.text)
