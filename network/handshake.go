@@ -10,6 +10,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/frames"
 	"github.com/plexus-net/plexus/internal/wire"
 	"github.com/plexus-net/plexus/router"
 )
@@ -233,7 +234,7 @@ func (n *Node) establish(c conn.Conn, dir conn.Direction, host string, h *wire.H
 			continue
 		}
 		l.host = host
-		l.in.b, l.in.w = slices.Clone(in.buf[in.r:in.w]), in.w-in.r
+		l.in = frames.Hold(in.buf[in.r:in.w])
 		n.learn(l, h.Services)
 		l.turn.Lock()
 		l.setPeerServices(h.Services)

@@ -14,6 +14,7 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/env"
+	"github.com/plexus-net/plexus/internal/frames"
 )
 
 // A link is an open connection: a [conn.Conn], a reader that runs the handlers,
@@ -71,10 +72,10 @@ type link struct {
 	cares    uint                  // how often the caretaker has looked; owned by it
 	datagram atomic.Bool           // datagrams have been announced to the other end
 
-	in          readBuffer // owned by the reader
-	need        int        // what the next frame takes, if known; owned by the reader
-	deaf        bool       // the other end has broken the protocol; owned by the reader
-	datagramsIn bool       // datagrams are received; owned by the turn
+	in          frames.Buffer // owned by the reader
+	need        int           // what the next frame takes, if known; owned by the reader
+	deaf        bool          // the other end has broken the protocol; owned by the reader
+	datagramsIn bool          // datagrams are received; owned by the turn
 
 	// Owned by the caretaker.
 	watched uint64    // batches when it last looked

@@ -8,74 +8,19 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/frames"
 	"github.com/plexus-net/plexus/internal/wire"
 )
-
-// Sizes of the read buffer: it grows as reads fill it, and shrinks again when
-// they have become small, so that an idle link holds little.
-const (
-	minRead   = 2 << 10
-	maxRead   = 256 << 10 // but for frames that are larger
-	calmReads = 32        // small reads in a row before it shrinks
-)
-
-// A readBuffer collects bytes until they make whole frames.
-type readBuffer struct {
-	b    []byte
-	r, w int // b[r:w] has been read and not yet parsed
-	calm int
-}
-
-// room makes space to read into and returns it. need is the size of the frame
-// at r, if known.
-func (r *readBuffer) room(need int) []byte {
-	switch {
-	case r.b == nil:
-		r.b = make([]byte, minRead)
-	case r.r == r.w:
-		r.r, r.w = 0, 0
-		if r.calm >= calmReads && len(r.b) > minRead {
-			r.b, r.calm = make([]byte, minRead), 0
-		}
-	case r.w == len(r.b) && r.r > 0 || r.r+need > len(r.b) && r.w-r.r < len(r.b)/2:
-		copy(r.b, r.b[r.r:r.w])
-		r.r, r.w = 0, r.w-r.r
-	}
-	if r.w == len(r.b) {
-		r.grow()
-	}
-	return r.b[r.w:]
-}
-
-func (r *readBuffer) grow() {
-	b := make([]byte, max(minRead, 2*len(r.b)))
-	r.w = copy(b, r.b[r.r:r.w])
-	r.r, r.b = 0, b
-}
-
-// filled notes that n bytes were read into what room returned.
-func (r *readBuffer) filled(n int) {
-	r.w += n
-	switch {
-	case r.w == len(r.b) && len(r.b) < maxRead:
-		r.calm = 0
-		r.grow()
-	case r.w > len(r.b)/4:
-		r.calm = 0
-	default:
-		r.calm++
-	}
-}
 
 // readLoop reads until the connection fails.
 func (l *link) readLoop() {
 	defer l.n.running.done()
 	l.parse()
 	for {
-		n, err := l.c.Read(l.in.room(l.need))
+		n, err := l.c.Read(l.in.Room(l.need))
 		if n > 0 {
 			l.reads.Add(1)
-			l.in.filled(n)
+			l.in.Filled(n)
 			l.parse()
 		}
 		if err != nil {
@@ -94,20 +39,20 @@ func (l *link) feed(p []byte, err error) {
 		return
 	}
 	l.reads.Add(1)
-	if l.in.r == l.in.w {
+	if l.in.Empty() {
 		p = p[l.frames(p):] // in place
-		l.in = readBuffer{}
+		l.in = frames.Buffer{}
 	}
 	for len(p) > 0 {
-		n := copy(l.in.room(l.need), p)
+		n := copy(l.in.Room(l.need), p)
 		p = p[n:]
-		l.in.filled(n)
+		l.in.Filled(n)
 		l.parse()
 	}
 }
 
 // parse deals with the whole frames in the buffer.
-func (l *link) parse() { l.in.r += l.frames(l.in.b[l.in.r:l.in.w]) }
+func (l *link) parse() { l.in.Used(l.frames(l.in.Bytes())) }
 
 // frames deals with the whole frames in b and returns how many bytes they are.
 // After an error whatever else comes is not looked at: the goodbye leaves, and

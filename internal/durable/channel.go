@@ -1,0 +1,342 @@
+package durable
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/plexus-net/plexus/internal/env"
+)
+
+// Errors of a channel.
+var (
+	// ErrFull is the error of sending where the buffer is full.
+	ErrFull = errors.New("durable: the buffer is full")
+	// ErrTooLarge is the error of sending more than Config.MaxMessage.
+	ErrTooLarge = errors.New("durable: the message is too large")
+	// ErrReplaced ends a carrier when the channel has moved to another.
+	ErrReplaced = errors.New("durable: another connection took its place")
+	// ErrStale is the error of attaching a carrier that is older than the one
+	// in use.
+	ErrStale = errors.New("durable: a newer connection is in use")
+	// ErrSilent ends a carrier from which nothing comes any more.
+	ErrSilent = errors.New("durable: the connection is silent")
+	// ErrProtocol ends a carrier that brings what it must not.
+	ErrProtocol = errors.New("durable: protocol violated")
+)
+
+// A Carrier is a connection, as a channel needs it. It is the channel's from
+// Attach on.
+type Carrier interface {
+	io.Reader
+	io.Writer
+	Close(cause error) error
+}
+
+// A Config is what a channel is made of. All fields but those that say so are
+// required.
+type Config struct {
+	Env        env.Env
+	Buffer     int           // bytes that wait until the other end has consumed them
+	Window     int           // bytes that may be under way to this end, or wait here
+	MaxMessage int           // bytes of one message
+	AckDelay   time.Duration // for which the news of a consumed message may wait for company
+	Probe      time.Duration // of silence, after which an idle carrier is probed
+	Patience   time.Duration // with which an answer is waited for
+
+	// Deliver is called with every message, one after the other, by the
+	// reader. p is valid until it returns. urgent: the other end waits for the
+	// news that it is consumed. held: the message counts as under way until
+	// Consumed is called for it.
+	Deliver func(p []byte, urgent bool) (held bool)
+	// Restarted is called when the other end has started anew, before the
+	// first Deliver of its new life, with the messages of unknown fate. They
+	// are the callee's. Optional.
+	Restarted func(unknown [][]byte)
+	// Lost is called when a carrier has ended, and none has taken its place.
+	// Optional.
+	Lost func(err error)
+	// Ended is called once: the other end has closed the channel, with a
+	// reason, or this one has closed it and the other end knows (nil). Optional.
+	Ended func(reason []byte)
+}
+
+// A Channel is one end. Methods may be called from any goroutine.
+type Channel struct {
+	cfg   Config
+	epoch Epoch
+	spawn atomic.Pointer[func(func())] // runs the writer
+
+	// The turn is held by whoever takes in what a carrier has brought, and by
+	// Attach. It guards what follows.
+	turn env.Lock
+	next uint64 // number of the next message of the carrier; 0: it has not said
+
+	taken atomic.Uint64 // messages that have come in; stored under the turn
+
+	mu     sync.Mutex // guards what follows; never held in a call out
+	err    error      // why it has ended
+	done   chan struct{}
+	peer   Epoch
+	former Epoch // of an earlier life of the other end
+	number uint64
+	on     *carrier // nil: there is none
+	losses int      // carriers that fell silent since something got through
+
+	out      queue
+	window   int           // of the other end
+	ready    chan struct{} // closed when the other end has consumed something; nil: nobody waits
+	control  []byte        // frames that go first
+	pack     []byte        // of the writer: control frames and a little data
+	writing  bool
+	finished uint64 // number of the close frame; 0: none
+	closed   bool   // by the other end
+
+	consumed, told uint64 // messages, by this end; what the other end knows of that
+	owed           int    // bytes consumed and not told
+	hurry          bool   // tell at once
+	ackTimer       env.Timer
+	held, stale    int // messages that are held; those of them of a former life
+
+	tick  env.Timer
+	quick bool // it is a short one
+	count Counts
+}
+
+// Counts are what a channel has counted.
+type Counts struct {
+	Carriers                 uint64 // attached so far
+	Sent, Received           uint64 // messages; those sent again are counted once
+	BytesSent, BytesReceived uint64 // of messages
+	Resent, ResentBytes      uint64 // messages sent again, with their headers
+	Repeated                 uint64 // messages that came again, and were dropped
+	Silences                 uint64 // carriers given up for silence
+	Restarts                 uint64 // of the other end
+	Unknown                  uint64 // messages of unknown fate
+	Waiting, WaitingBytes    int    // now: not known to be consumed
+	Held                     int    // now: delivered and not consumed
+}
+
+// New returns a channel without a carrier.
+func New(cfg Config) *Channel {
+	c := &Channel{cfg: cfg, turn: env.NewLock(), done: make(chan struct{})}
+	for i := 0; i < len(c.epoch); i += 8 {
+		putUint64(c.epoch[i:], cfg.Env.Source().Uint64())
+	}
+	c.SpawnWith(nil)
+	return c
+}
+
+// SpawnWith has the writer run by spawn from now on; nil: on goroutines of its
+// own. One that runs goes on where it is until there is nothing to write.
+func (c *Channel) SpawnWith(spawn func(func())) {
+	if spawn == nil {
+		spawn = c.cfg.Env.Go
+	}
+	c.spawn.Store(&spawn)
+}
+
+// Offer returns what to tell the other end on a new carrier.
+func (c *Channel) Offer() Offer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Offer{Epoch: c.epoch, Peer: c.peer, Taken: c.taken.Load(), Window: uint32(c.cfg.Window), MaxMessage: uint32(c.cfg.MaxMessage)}
+}
+
+// Attach moves the channel to a carrier on which the other end has said theirs;
+// this end must have told its own offer, made after the last Attach that it
+// knows of. in has been read from the carrier already. number says which carrier
+// of the channel it is, as the other end has decided; 0: this end decides, and
+// tells the other.
+//
+// The former carrier is closed with [ErrReplaced]. On an error the carrier is
+// the caller's.
+func (c *Channel) Attach(on Carrier, theirs Offer, number uint64, in []byte) error {
+	c.turn.Acquire(c.cfg.Env)
+	defer c.turn.Release()
+	c.mu.Lock()
+	if err := c.fits(theirs, number); err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if c.finished != 0 && !c.peer.IsZero() && theirs.Epoch != c.peer {
+		c.mu.Unlock()
+		c.End(errFinished) // there is nobody left to tell
+		return errFinished
+	}
+	old := c.on
+	unknown, restarted := c.meet(theirs)
+	if number == 0 {
+		c.number++
+		c.control = appendNumber(c.control[:0], typeAttach, c.number)
+	} else {
+		c.number, c.control = number, c.control[:0]
+	}
+	k := newCarrier(c, on, in)
+	c.on, c.next = k, 0
+	c.window = int(theirs.Window)
+	c.control = appendNumber(c.control, typeStart, c.out.sent+1)
+	if c.consumed > 0 {
+		c.control = appendNumber(c.control, typeAck, c.consumed)
+		c.told, c.owed, c.hurry = c.consumed, 0, false
+	}
+	c.count.Carriers++
+	c.watch(k, true)
+	write := c.claim()
+	c.mu.Unlock()
+	if old != nil {
+		old.end(ErrReplaced)
+	}
+	if restarted && c.cfg.Restarted != nil {
+		c.cfg.Restarted(unknown)
+	}
+	if write {
+		(*c.spawn.Load())(c.write)
+	}
+	k.start()
+	return nil
+}
+
+// fits reports why a carrier cannot be used. The caller holds mu.
+func (c *Channel) fits(theirs Offer, number uint64) error {
+	switch {
+	case c.err != nil:
+		return c.err
+	case theirs.Epoch == c.former && !c.former.IsZero(),
+		theirs.Epoch == c.peer && number != 0 && number <= c.number:
+		return ErrStale
+	case theirs.Peer == c.epoch && theirs.Epoch == c.peer && theirs.Taken > c.out.ever:
+		return ErrProtocol
+	}
+	return nil
+}
+
+// meet takes in how far the other end has come, and returns the messages of
+// unknown fate if it has started anew. The caller holds mu and the turn.
+func (c *Channel) meet(theirs Offer) (unknown [][]byte, restarted bool) {
+	if theirs.Epoch != c.peer {
+		if restarted = !c.peer.IsZero(); restarted {
+			unknown = c.out.reset()
+			c.count.Restarts++
+			c.count.Unknown += uint64(len(unknown))
+			c.wakeSenders()
+		}
+		c.former, c.peer = c.peer, theirs.Epoch
+		c.taken.Store(0)
+		c.consumed, c.told, c.owed = 0, 0, 0
+		c.stale += c.held
+		c.held = 0
+		c.number = 0
+	}
+	taken := c.out.acked
+	if theirs.Peer == c.epoch {
+		taken = max(taken, theirs.Taken)
+	}
+	n, bytes := c.out.rewind(taken)
+	c.count.Resent += n
+	c.count.ResentBytes += bytes
+	return unknown, restarted
+}
+
+// lost ends a carrier that has failed.
+func (c *Channel) lost(k *carrier, err error) {
+	c.mu.Lock()
+	if c.on != k {
+		c.mu.Unlock()
+		k.end(err)
+		return
+	}
+	c.on = nil
+	if err == ErrSilent {
+		c.losses++
+		c.count.Silences++
+	}
+	c.stopTimers()
+	over := c.err != nil
+	c.mu.Unlock()
+	k.end(err)
+	if c.cfg.Lost != nil && !over {
+		c.cfg.Lost(err)
+	}
+}
+
+// stopTimers stops those of a carrier. The caller holds mu.
+func (c *Channel) stopTimers() {
+	if c.tick != nil {
+		c.tick.Stop()
+		c.tick = nil
+	}
+	if c.ackTimer != nil {
+		c.ackTimer.Stop()
+		c.ackTimer = nil
+	}
+}
+
+// Detach ends the carrier in use, if there is one.
+func (c *Channel) Detach(cause error) {
+	c.mu.Lock()
+	k := c.on
+	c.mu.Unlock()
+	if k != nil {
+		c.lost(k, cause)
+	}
+}
+
+// End ends the channel at once, on this side. Calls after the first do nothing.
+func (c *Channel) End(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	k := c.on
+	c.on = nil
+	c.stopTimers()
+	c.out.drop()
+	c.wakeSenders()
+	close(c.done)
+	c.mu.Unlock()
+	if k != nil {
+		k.end(err)
+	}
+}
+
+// Done is closed when the channel has ended; Err says why.
+func (c *Channel) Done() <-chan struct{} { return c.done }
+
+// Err returns why the channel has ended, or nil.
+func (c *Channel) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Closing reports whether the channel has ended, or is about to.
+func (c *Channel) Closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil || c.finished != 0 || c.closed
+}
+
+// On returns the carrier in use, or nil.
+func (c *Channel) On() Carrier {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.on == nil {
+		return nil
+	}
+	return c.on.c
+}
+
+// Counts returns what the channel has counted.
+func (c *Channel) Counts() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.count
+	n.Waiting, n.WaitingBytes = int(c.out.last-c.out.acked), c.out.bytes()
+	n.Held = c.held + c.stale
+	return n
+}
