@@ -3,9 +3,11 @@ package conntest
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/plexus-net/plexus/conn"
 )
@@ -18,6 +20,8 @@ var closeTests = []test{
 	{"close unblocks", "Close ends pending Read and Write with the cause, soon", testCloseUnblocks},
 	{"close does not wait", "Close returns soon although the peer reads nothing", testCloseFull},
 	{"close race", "Close may be called by many goroutines at once, while others read and write", testCloseRace},
+	{"long reason", "at most 256 bytes of a reason cross, as valid UTF-8", testLongReason},
+	{"use after close", "Node, addresses, statistics, features and deadlines may be asked for after Close", testUseAfterClose},
 	{"write to closed", "a writer learns in time that the other side is gone", testWriteToClosed},
 }
 
@@ -170,4 +174,43 @@ func testWriteToClosed(t *testing.T, e *env) {
 		t.Errorf("Write = %v", err)
 	}
 	wantRemote(t, a, err, errCause)
+}
+
+func testLongReason(t *testing.T, e *env) {
+	a, b := e.connect(t)
+	if !b.Features().CloseReason {
+		t.Skip("the transport carries no reasons")
+	}
+	whole := strings.Repeat("ä€", 200)
+	a.Close(&conn.CloseError{Code: conn.CodeRejected, Reason: whole})
+	err := readEnd(t, b)
+	var got *conn.CloseError
+	if !errors.As(err, &got) || got.Code != conn.CodeRejected || !got.Remote {
+		t.Fatalf("the other side reads %v, want a remote CloseError with %q", err, conn.CodeRejected)
+	}
+	if n := len(got.Reason); n > 256 || n < 200 || !utf8.ValidString(got.Reason) || !strings.HasPrefix(whole, got.Reason) {
+		t.Errorf("a reason of %d bytes arrived as %d bytes %q; want its beginning of at most 256 bytes", len(whole), n, got.Reason)
+	}
+}
+
+func testUseAfterClose(t *testing.T, e *env) {
+	a, b := e.connect(t)
+	exchange(t, a, b, 1000)
+	for _, c := range []conn.Conn{a, b} {
+		node, local, remote := c.Node(), c.LocalAddr(), c.RemoteAddr()
+		c.Close(nil)
+		if c.Node() != node || c.LocalAddr() != local || c.RemoteAddr() != remote {
+			t.Errorf("Close has changed %s at %s to %s at %s", node, remote, c.Node(), c.RemoteAddr())
+		}
+		if s := c.Stats(); s.BytesSent != 1000 || s.BytesReceived != 1000 {
+			t.Errorf("BytesSent, BytesReceived = %d, %d after Close; want 1000 each", s.BytesSent, s.BytesReceived)
+		}
+		_ = c.Features()
+		_ = errors.Join(c.SetReadDeadline(time.Now()), c.SetWriteDeadline(time.Time{})) // an error is allowed, a panic is not
+		if d, ok := c.(conn.DatagramConn); ok {
+			if err := d.SendDatagram([]byte("x")); err == nil {
+				t.Error("SendDatagram succeeded after Close")
+			}
+		}
+	}
 }

@@ -10,7 +10,9 @@
 //		})
 //	}
 //
-// Each case carries the rule that it checks and prints it when it fails.
+// Each case carries the rule that it checks and prints it when it fails. What
+// a transport does not claim in [conn.Features] is left out: the cases of
+// datagrams and of streams run where the dialled Conn tells of them.
 package conntest
 
 import (
@@ -57,6 +59,9 @@ type Pair struct {
 	// MaxBuffered bounds what a writer may get rid of while the other side
 	// does not read. Default 32 MiB.
 	MaxBuffered int
+	// MaxStreams bounds the streams that wait for AcceptStream of a
+	// [conn.StreamConn]. Default 256.
+	MaxStreams int
 }
 
 // A test is one case of the suite.
@@ -74,6 +79,7 @@ func Run(t *testing.T, open func(t *testing.T) Pair) {
 	all = append(all, closeTests...)
 	all = append(all, listenTests...)
 	all = append(all, datagramTests...)
+	all = append(all, streamConnTests...)
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Cleanup(func() {
@@ -101,6 +107,9 @@ type env struct {
 func newEnv(t *testing.T, p Pair) *env {
 	if p.MaxBuffered == 0 {
 		p.MaxBuffered = maxBuffered
+	}
+	if p.MaxStreams == 0 {
+		p.MaxStreams = maxStreams
 	}
 	return &env{Pair: p, local: conn.Local{Key: newKey(t)}, remote: conn.Local{Key: newKey(t)}}
 }
@@ -187,7 +196,7 @@ func (e *env) connect(t *testing.T) (a, b conn.Conn) {
 }
 
 // write writes all of p.
-func write(t *testing.T, c conn.Conn, p []byte) {
+func write(t *testing.T, c io.Writer, p []byte) {
 	t.Helper()
 	if n, err := c.Write(p); n != len(p) || err != nil {
 		t.Errorf("Write of %d bytes = %d, %v; want all of them", len(p), n, err)
@@ -195,7 +204,7 @@ func write(t *testing.T, c conn.Conn, p []byte) {
 }
 
 // readFull reads n bytes.
-func readFull(t *testing.T, c conn.Conn, n int) []byte {
+func readFull(t *testing.T, c io.Reader, n int) []byte {
 	t.Helper()
 	p := make([]byte, n)
 	if got, err := io.ReadFull(c, p); err != nil {

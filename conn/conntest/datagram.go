@@ -11,6 +11,7 @@ import (
 
 var datagramTests = []test{
 	{"datagrams", "where Features tells of datagrams, the Conn is a DatagramConn, and they arrive whole", testDatagrams},
+	{"no datagrams", "where Features does not tell of datagrams, SendDatagram fails, and MaxDatagram is 0", testNoDatagrams},
 	{"datagram limits", "a datagram that is too large fails at once; one of MaxDatagram bytes does not", testDatagramLimit},
 	{"datagrams ended", "ReceiveDatagram ends with its ctx and with the connection", testDatagramEnd},
 }
@@ -34,9 +35,11 @@ func testDatagrams(t *testing.T, e *env) {
 	a, b := e.datagrams(t)
 	for i := range 20 { // one after the other: few enough that none is dropped
 		want := pattern(1+i*50, uint32(i))
-		if err := a.SendDatagram(want); err != nil {
+		sent := bytes.Clone(want)
+		if err := a.SendDatagram(sent); err != nil {
 			t.Fatalf("SendDatagram: %v", err)
 		}
+		clear(sent) // it was copied
 		got, err := b.ReceiveDatagram(e.context(t))
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("ReceiveDatagram = %d bytes, %v; want the %d bytes sent", len(got), err, len(want))
@@ -44,6 +47,20 @@ func testDatagrams(t *testing.T, e *env) {
 		a, b = b, a
 	}
 	exchange(t, a, b, 100_000) // the stream is not disturbed
+}
+
+func testNoDatagrams(t *testing.T, e *env) {
+	a, b := e.connect(t)
+	for _, c := range []conn.Conn{a, b} {
+		d, ok := c.(conn.DatagramConn)
+		if !ok || c.Features().Datagrams {
+			continue
+		}
+		if n, err := d.MaxDatagram(), d.SendDatagram([]byte("x")); n != 0 || err == nil {
+			t.Errorf("MaxDatagram, SendDatagram = %d, %v without the feature; want 0 and an error", n, err)
+		}
+	}
+	exchange(t, a, b, 1000)
 }
 
 func testDatagramLimit(t *testing.T, e *env) {

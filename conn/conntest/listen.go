@@ -3,6 +3,7 @@ package conntest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,8 @@ var listenTests = []test{
 	{"refused", "a dial to where nobody listens fails by the handshake timeout", testRefused},
 	{"silent", "a dial to somebody who does not answer fails by the handshake timeout, or when ctx ends", testSilent},
 	{"dial ended", "a dial ends with its ctx, with its cause, and does not begin after it", testDialCancel},
+	{"contexts", "a ctx bounds the call that it is given to, not the listener or connection that the call returns", testContexts},
+	{"schemes", "Schemes returns the same on every call, with the scheme that is listened at", testSchemes},
 	{"accept ended", "Accept ends with its ctx; the listener works on", testAcceptCancel},
 	{"listener closed", "Accept returns ErrClosed after Close, pending and later; Close may be repeated", testListenerClose},
 	{"connections outlive the listener", "closing a listener leaves the connections that Accept has returned alone", testOutlive},
@@ -123,6 +126,48 @@ func testDialCancel(t *testing.T, e *env) {
 		t.Errorf("Dial = %v, want the cause of its context", err)
 	}
 	e.dial(t, l)
+}
+
+func testContexts(t *testing.T, e *env) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	l, err := e.Listener.Listen(ctx, e.remote, e.At)
+	if err != nil {
+		t.Fatalf("Listen: %v", err)
+	}
+	defer l.Close()
+	cancel()
+	ctx, cancel = context.WithCancel(context.Background())
+	defer cancel()
+	a, err := e.Dialer.Dial(ctx, e.local, e.remote.Key.ID(), l.Addr())
+	if err != nil {
+		t.Fatalf("Dial of a listener whose ctx has ended: %v", err)
+	}
+	e.keep(t, a)
+	b, err := l.Accept(ctx)
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	e.keep(t, b)
+	cancel()
+	exchange(t, a, b, 10_000)
+}
+
+func testSchemes(t *testing.T, e *env) {
+	for _, tr := range []conn.Transport{e.Dialer, e.Listener} {
+		first, again := tr.Schemes(), tr.Schemes()
+		if len(first) == 0 || !slices.Equal(first, again) {
+			t.Errorf("Schemes = %q, then %q; want the same, and at least one", first, again)
+		}
+		if !slices.Contains(first, e.At.Scheme) {
+			t.Errorf("Schemes = %q, without %q, which is listened at", first, e.At.Scheme)
+		}
+		for _, s := range first {
+			if a, err := identity.ParseAddress(s + "://host:1"); err == nil && a.Scheme != s {
+				t.Errorf("the scheme %q is parsed as %q", s, a.Scheme)
+			}
+		}
+	}
 }
 
 func testAcceptCancel(t *testing.T, e *env) {

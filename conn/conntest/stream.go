@@ -3,6 +3,7 @@ package conntest
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ var streamTests = []test{
 	{"empty writes", "an empty Write does nothing", testEmpty},
 	{"back-pressure", "a peer that does not read stops the writer: what waits is bounded, and the write deadline fires", testBackPressure},
 	{"read deadline", "a read deadline bounds pending and later reads, before and after the first byte, and reading may go on", testReadDeadline},
+	{"write deadline", "a write deadline bounds pending and later writes, and no reads", testWriteDeadline},
 	{"statistics", "Stats counts the bytes of the stream and is valid after Close", testStats},
 	{"concurrent use", "one goroutine may read while another writes and others ask for statistics and set deadlines", testConcurrent},
 	{"many connections", "connections of one transport do not disturb each other", testMany},
@@ -83,7 +85,7 @@ func testBoth(t *testing.T, e *env) {
 }
 
 // exchange sends n bytes each way at once and checks them.
-func exchange(t *testing.T, a, b conn.Conn, n int) {
+func exchange(t *testing.T, a, b io.ReadWriter, n int) {
 	t.Helper()
 	there, back := pattern(n, 5), pattern(n, 6)
 	var work sync.WaitGroup
@@ -193,6 +195,20 @@ func testReadDeadline(t *testing.T, e *env) {
 	write(t, a, []byte("two"))
 	if got := readFull(t, b, 3); string(got) != "two" {
 		t.Errorf("got %q, want %q", got, "two")
+	}
+}
+
+func testWriteDeadline(t *testing.T, e *env) {
+	a, b := e.connect(t)
+	end := make(chan error, 1)
+	go func() { end <- fill(a) }()
+	progress(a) // by now it waits, most likely
+	a.SetWriteDeadline(time.Now().Add(short))
+	wantTimeout(t, "the pending Write", <-end)
+	wantTimeout(t, "the next Write", fill(a))
+	write(t, b, []byte("back"))
+	if got := readFull(t, a, 4); string(got) != "back" {
+		t.Errorf("got %q after a missed write deadline, want %q", got, "back")
 	}
 }
 
