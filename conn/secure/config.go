@@ -2,11 +2,13 @@ package secure
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,15 +19,23 @@ import (
 // ALPN is the protocol that both ends must name in the handshake.
 const ALPN = "plexus/1"
 
+// StreamALPN is named instead for a stream beside a connection: see
+// [Network.Streams].
+const StreamALPN = "plexus-stream/1"
+
 // Limits.
 const (
 	maxCertificate = 2 << 10 // bytes of a peer's certificate; ours have about 250
 	maxCached      = 64      // certificates kept, one per key of this process
+	maxSelfSigned  = 1 << 10 // hashes kept of peers' certificates
 )
 
 // ErrIdentity is beneath the errors of handshakes with a peer that did not
 // prove a node ID.
 var ErrIdentity = errors.New("secure: peer has not proven a node ID")
+
+// errNoKey is of a conn.Local that was left empty.
+var errNoKey = errors.New("secure: no key; set conn.Local.Key, for example with identity.Generate")
 
 // certificates caches what certificate makes, by node ID.
 var certificates struct {
@@ -37,7 +47,7 @@ var certificates struct {
 // same certificate.
 func certificate(key identity.PrivateKey) (tls.Certificate, error) {
 	if key.IsZero() {
-		return tls.Certificate{}, errors.New("secure: no key; set conn.Local.Key, for example with identity.Generate")
+		return tls.Certificate{}, errNoKey
 	}
 	id := key.ID()
 	certificates.Lock()
@@ -71,20 +81,25 @@ func certificate(key identity.PrivateKey) (tls.Certificate, error) {
 // is not zero; the error is then a [*conn.WrongNodeError]. The result is the
 // caller's.
 func Config(key identity.PrivateKey, expect identity.NodeID) (*tls.Config, error) {
+	return config(key, expect, ALPN)
+}
+
+// config is Config for other protocols. A side that dials names one.
+func config(key identity.PrivateKey, expect identity.NodeID, protocols ...string) (*tls.Config, error) {
 	cert, err := certificate(key)
 	if err != nil {
 		return nil, err
 	}
 	return &tls.Config{
 		Certificates:                []tls.Certificate{cert},
-		NextProtos:                  []string{ALPN},
+		NextProtos:                  protocols,
 		MinVersion:                  tls.VersionTLS13,
 		ClientAuth:                  tls.RequireAnyClientCert,
 		InsecureSkipVerify:          true, // by the standard rules; VerifyConnection has ours
 		SessionTicketsDisabled:      true,
 		DynamicRecordSizingDisabled: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
-			id, err := NodeOf(state)
+			id, err := nodeOf(state, protocols...)
 			if err != nil {
 				return err
 			}
@@ -100,10 +115,12 @@ func Config(key identity.PrivateKey, expect identity.NodeID) (*tls.Config, error
 // configuration of [Config]. It fails with [ErrIdentity] if the peer showed
 // anything but one ed25519 certificate, or spoke another protocol than [ALPN].
 // That the peer holds the private key is the handshake's to prove.
-func NodeOf(state tls.ConnectionState) (identity.NodeID, error) {
+func NodeOf(state tls.ConnectionState) (identity.NodeID, error) { return nodeOf(state, ALPN) }
+
+func nodeOf(state tls.ConnectionState, protocols ...string) (identity.NodeID, error) {
 	switch {
-	case state.NegotiatedProtocol != ALPN:
-		return identity.NodeID{}, fmt.Errorf("%w: it speaks %q, want %q", ErrIdentity, state.NegotiatedProtocol, ALPN)
+	case !slices.Contains(protocols, state.NegotiatedProtocol):
+		return identity.NodeID{}, fmt.Errorf("%w: it speaks %q, want %q", ErrIdentity, state.NegotiatedProtocol, protocols[0])
 	case len(state.PeerCertificates) != 1:
 		return identity.NodeID{}, fmt.Errorf("%w: it sent %d certificates, want 1", ErrIdentity, len(state.PeerCertificates))
 	}
@@ -121,13 +138,34 @@ func nodeOfCertificate(cert *x509.Certificate) (identity.NodeID, error) {
 	return identity.NodeID(key), nil
 }
 
+// selfSigned remembers certificates that checkSelfSigned has taken, by their
+// hashes: nodes come back, and streams come with the certificate of their
+// connection. It saves the check of a signature at each end.
+var selfSigned struct {
+	sync.Mutex // guards seen
+	seen       map[[sha256.Size]byte]struct{}
+}
+
 // checkSelfSigned checks the signature of a certificate that nodeOfCertificate
 // has taken. NodeID.Verify refuses the public keys for which anybody can make
 // signatures (points of small order), which crypto/tls would accept.
 func checkSelfSigned(cert *x509.Certificate) error {
+	hash := sha256.Sum256(cert.Raw)
+	selfSigned.Lock()
+	_, known := selfSigned.seen[hash]
+	selfSigned.Unlock()
+	if known {
+		return nil
+	}
 	key, ok := cert.PublicKey.(ed25519.PublicKey)
 	if !ok || cert.SignatureAlgorithm != x509.PureEd25519 || !identity.NodeID(key).Verify(cert.RawTBSCertificate, cert.Signature) {
 		return fmt.Errorf("%w: its certificate is not signed with its own key", ErrIdentity)
 	}
+	selfSigned.Lock()
+	defer selfSigned.Unlock()
+	if selfSigned.seen == nil || len(selfSigned.seen) >= maxSelfSigned {
+		selfSigned.seen = make(map[[sha256.Size]byte]struct{})
+	}
+	selfSigned.seen[hash] = struct{}{}
 	return nil
 }

@@ -5,9 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
@@ -18,36 +15,27 @@ import (
 // zero and another node answers, the error is a [*conn.WrongNodeError]. It takes
 // at most local.HandshakeTimeout. nc is Client's: on an error it is closed.
 func Client(ctx context.Context, nc net.Conn, local conn.Local, expect identity.NodeID, localAddr, remoteAddr identity.Address) (conn.Conn, error) {
-	return start(ctx, nc, local, expect, localAddr, remoteAddr, tls.Client)
-}
-
-// Server is [Client] for the side that was dialled: any node may come.
-func Server(ctx context.Context, nc net.Conn, local conn.Local, localAddr, remoteAddr identity.Address) (conn.Conn, error) {
-	return start(ctx, nc, local, identity.NodeID{}, localAddr, remoteAddr, tls.Server)
-}
-
-func start(ctx context.Context, nc net.Conn, local conn.Local, expect identity.NodeID, localAddr, remoteAddr identity.Address,
-	side func(net.Conn, *tls.Config) *tls.Conn,
-) (*secured, error) {
 	config, err := Config(local.Key, expect)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, local.WithDefaults().HandshakeTimeout)
-	defer cancel()
-	w := newWire(nc)
-	c := &secured{wire: w, tls: side(w, config), local: localAddr, remote: remoteAddr}
-	if err := c.tls.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		w.release()
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause // crypto/tls tells only that the connection was closed
-		}
-		return nil, fmt.Errorf("secure: handshake: %w", err)
+	c := &secured{base: base{local: localAddr, remote: remoteAddr}}
+	if _, err := c.start(ctx, nc, local, config, tls.Client); err != nil {
+		return nil, err
 	}
-	if c.node, err = NodeOf(c.tls.ConnectionState()); err != nil {
+	return c, nil
+}
+
+// Server is [Client] for the side that was dialled: any node may come.
+func Server(ctx context.Context, nc net.Conn, local conn.Local, localAddr, remoteAddr identity.Address) (conn.Conn, error) {
+	config, err := Config(local.Key, identity.NodeID{})
+	if err != nil {
 		nc.Close()
+		return nil, err
+	}
+	c := &secured{base: base{local: localAddr, remote: remoteAddr}}
+	if _, err := c.start(ctx, nc, local, config, tls.Server); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -55,15 +43,34 @@ func start(ctx context.Context, nc net.Conn, local conn.Local, expect identity.N
 
 // A secured is a conn.Conn over TLS.
 type secured struct {
-	wire           *wire
-	tls            *tls.Conn
-	node           identity.NodeID
-	local, remote  identity.Address
-	sent, received atomic.Uint64
+	base
+	wire *wire
+	tls  *tls.Conn
+}
 
-	close sync.Once
-	cause atomic.Pointer[error]               // set by Close
-	final atomic.Pointer[conn.TransportStats] // set by Close, without the bytes
+// start shakes hands over nc and returns the protocol agreed on. On an error nc
+// is closed.
+func (c *secured) start(ctx context.Context, nc net.Conn, local conn.Local, config *tls.Config,
+	side func(net.Conn, *tls.Config) *tls.Conn,
+) (protocol string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, local.WithDefaults().HandshakeTimeout)
+	defer cancel()
+	c.wire = newWire(nc)
+	c.tls = side(c.wire, config)
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		c.wire.release()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause // crypto/tls tells only that the connection was closed
+		}
+		return "", fmt.Errorf("secure: handshake: %w", err)
+	}
+	state := c.tls.ConnectionState()
+	if c.node, err = nodeOf(state, config.NextProtos...); err != nil {
+		nc.Close()
+		return "", err
+	}
+	return state.NegotiatedProtocol, nil
 }
 
 // Read returns io.EOF after the other side has closed in order.
@@ -101,38 +108,15 @@ func (c *secured) write(p []byte) (int, error) {
 	return n, err
 }
 
-// why returns the cause of Close instead of err, if it was closed.
-func (c *secured) why(err error) error {
-	if cause := c.cause.Load(); cause != nil {
-		return *cause
-	}
-	return err
-}
-
 // Close tells the other side if it can do so within 20 ms, and closes.
 func (c *secured) Close(cause error) error {
-	if cause == nil {
-		cause = conn.ErrClosed
-	}
 	c.close.Do(func() {
-		c.cause.Store(&cause)
-		var s conn.TransportStats
-		c.measure(&s)
-		c.final.Store(&s)
+		c.end(c.wire.Conn, cause)
 		c.wire.hurry()
 		_ = c.tls.Close() // closes the socket, whatever it says of its last record
 	})
 	return nil
 }
-
-// Node returns the ID that the other end has proven.
-func (c *secured) Node() identity.NodeID { return c.node }
-
-// LocalAddr returns the address of this end.
-func (c *secured) LocalAddr() identity.Address { return c.local }
-
-// RemoteAddr returns the address of the other end.
-func (c *secured) RemoteAddr() identity.Address { return c.remote }
 
 // SetReadDeadline bounds reads; reading may go on after a missed one.
 func (c *secured) SetReadDeadline(t time.Time) error { return c.tls.SetReadDeadline(t) }
@@ -141,24 +125,4 @@ func (c *secured) SetReadDeadline(t time.Time) error { return c.tls.SetReadDeadl
 func (c *secured) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
 
 // Stats asks the kernel for round-trip times, on Linux.
-func (c *secured) Stats() conn.TransportStats {
-	var s conn.TransportStats
-	if final := c.final.Load(); final != nil {
-		s = *final
-	} else {
-		c.measure(&s)
-	}
-	s.BytesSent, s.BytesReceived = c.sent.Load(), c.received.Load()
-	return s
-}
-
-func (c *secured) measure(s *conn.TransportStats) {
-	if sc, ok := c.wire.Conn.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			tcpInfo(raw, s)
-		}
-	}
-}
-
-// Features tells that loss is repaired.
-func (c *secured) Features() conn.Features { return conn.Features{Reliable: true} }
+func (c *secured) Stats() conn.TransportStats { return c.stats(c.wire.Conn) }

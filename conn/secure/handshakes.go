@@ -41,8 +41,9 @@ func NewHandshakes(limit int) *Handshakes {
 }
 
 // Go runs shake on a goroutine of its own. When its context ends, shake must
-// give up soon and free what it has. Go returns false, without a call of
-// shake, if h is closed.
+// give up soon and free what it has. If it returns no connection and no error,
+// there is nothing to hand out. Go returns false, without a call of shake, if h
+// is closed.
 func (h *Handshakes) Go(shake func(context.Context) (conn.Conn, error)) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,8 +69,8 @@ func (h *Handshakes) Go(shake func(context.Context) (conn.Conn, error)) bool {
 
 func (h *Handshakes) run(ctx context.Context, shake func(context.Context) (conn.Conn, error)) {
 	c, err := shake(ctx)
-	if err != nil {
-		return // of no interest here: anybody can send garbage
+	if err != nil || c == nil {
+		return // errors are of no interest here: anybody can send garbage
 	}
 	select {
 	case h.ready <- c:

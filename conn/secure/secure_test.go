@@ -77,6 +77,42 @@ func TestCertificatesAreBounded(t *testing.T) {
 	}
 }
 
+// Hashes of peers' certificates are bounded, and those of bad certificates are
+// not kept: a second look is no kinder than the first.
+func TestSelfSignedAreBounded(t *testing.T) {
+	key := newKey(t)
+	good, err := certificate(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := *good.Leaf
+	bad.Raw = append(bad.Raw[:len(bad.Raw)-1:len(bad.Raw)-1], bad.Raw[len(bad.Raw)-1]^1)
+	bad.Signature = append(bad.Signature[:63:63], bad.Signature[63]^1)
+	for range 2 {
+		if err := checkSelfSigned(good.Leaf); err != nil {
+			t.Error(err)
+		}
+		if err := checkSelfSigned(&bad); !errors.Is(err, ErrIdentity) {
+			t.Errorf("a certificate with another signature = %v, want ErrIdentity", err)
+		}
+	}
+	selfSigned.Lock()
+	for i := range maxSelfSigned {
+		selfSigned.seen[[32]byte{byte(i), byte(i >> 8), 1}] = struct{}{}
+	}
+	selfSigned.Unlock()
+	other, err := certificate(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkSelfSigned(other.Leaf); err != nil {
+		t.Error(err)
+	}
+	if n := len(selfSigned.seen); n > maxSelfSigned {
+		t.Errorf("%d hashes are kept, want at most %d", n, maxSelfSigned)
+	}
+}
+
 // foreign returns a certificate for public, signed by signer.
 func foreign(t *testing.T, public, signer any, extra int) tls.Certificate {
 	t.Helper()

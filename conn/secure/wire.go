@@ -2,6 +2,7 @@ package secure
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -62,7 +63,8 @@ func newWire(nc net.Conn) *wire {
 func (w *wire) Read(p []byte) (int, error) {
 	if w.in == nil {
 		if w.raw == nil || len(p) == 0 {
-			return w.Conn.Read(p)
+			n, err := w.Conn.Read(p)
+			return n, torn(err)
 		}
 		if err := w.raw.Read(w.fill); err != nil {
 			w.release()
@@ -80,6 +82,17 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// errTorn is the end of a socket. crypto/tls reads none after the other side
+// has said that it closes, and takes io.EOF for the same as that.
+var errTorn = fmt.Errorf("secure: the other end is gone without a word: %w", io.ErrUnexpectedEOF)
+
+func torn(err error) error {
+	if err == io.EOF {
+		return errTorn
+	}
+	return err
+}
+
 // fillFrom reads from a socket that is ready; false: it was not.
 func (w *wire) fillFrom(fd uintptr) bool {
 	w.in = readBuffers.Get().(*[readBuffer]byte)
@@ -89,7 +102,7 @@ func (w *wire) fillFrom(fd uintptr) bool {
 		return false
 	}
 	if n <= 0 && err == nil {
-		err = io.EOF
+		err = errTorn
 	}
 	w.pos, w.end, w.err = 0, max(n, 0), err
 	return true

@@ -2,4 +2,26 @@
 // conn/secure). Addresses are tcp://host:port. Inside a data centre it moves
 // several times as much as QUIC; it has no datagrams and does not follow a node
 // to another address.
+//
+// # Streams
+//
+// The side that dialled opens streams for bulk ([conn.StreamConn]): each is a
+// TCP connection of its own to the same address, with a handshake of its own,
+// and shows by a value that both ends derive from the TLS session of its
+// connection where it belongs. Streams need the listener: when that is closed,
+// no more open. Where several processes share a port, or stand behind a balancer,
+// a stream may reach another one than its connection did, and is then refused.
+//
+// # Without encryption
+//
+// [NewPlain] makes a transport for networks whose every machine is trusted, with
+// addresses of its own: tcp+plain://host:port. Both ends still prove their IDs
+// when a connection opens; after that bytes go as they are, unprotected.
+//
+// # Behind a balancer, beside another process
+//
+// [Config.Proxies] takes the address of a peer from the PROXY protocol header of
+// a balancer. [Config.ReusePort] lets several listeners share a port; for a
+// restart that refuses nobody, hand the listening socket itself on, with
+// [Config.Listen].
 package tcp

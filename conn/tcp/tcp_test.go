@@ -3,9 +3,11 @@ package tcp_test
 import (
 	"net"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/conntest"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
@@ -28,6 +30,54 @@ func TestConformance(t *testing.T) {
 			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) },
 		}
 	})
+}
+
+// TestPlainConformance runs the suite without TLS.
+func TestPlainConformance(t *testing.T) {
+	conntest.Run(t, func(t *testing.T) conntest.Pair {
+		plain := func(a identity.Address) identity.Address { a.Scheme = "tcp+plain"; return a }
+		return conntest.Pair{
+			Dialer: tcp.NewPlain(tcp.Config{}), Listener: tcp.NewPlain(tcp.Config{}), At: plain(addr("127.0.0.1:0")),
+			Refused: plain(refused(t)), Silent: plain(silent(t)),
+			Garbage: func(t *testing.T, to identity.Address, p []byte) {
+				c := dialRaw(t, to)
+				if _, err := c.Write(p); err != nil {
+					t.Error(err)
+				}
+				c.Close()
+			},
+			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) },
+		}
+	})
+}
+
+// Nobody gets to speak plainly by accident: neither end understands the other.
+func TestPlainAndSecuredDoNotMix(t *testing.T) {
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := conn.Local{Key: key, HandshakeTimeout: 5 * time.Second}
+	secured, plain := tcp.New(), tcp.NewPlain(tcp.Config{})
+	defer secured.Close()
+	defer plain.Close()
+	for _, pair := range [][2]*tcp.Transport{{secured, plain}, {plain, secured}} {
+		dialler, listener := pair[0], pair[1]
+		l, err := listener.Listen(t.Context(), local, identity.Address{Scheme: listener.Schemes()[0], Host: "127.0.0.1:0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := l.Addr()
+		if c, err := dialler.Dial(t.Context(), local, identity.NodeID{}, at); err == nil {
+			c.Close(nil)
+			t.Errorf("a %s transport dialled %s", dialler.Schemes()[0], at)
+		}
+		at.Scheme = dialler.Schemes()[0]
+		if c, err := dialler.Dial(t.Context(), local, identity.NodeID{}, at); err == nil {
+			c.Close(nil)
+			t.Errorf("%s and %s have understood each other", dialler.Schemes()[0], listener.Schemes()[0])
+		}
+	}
 }
 
 func addr(host string) identity.Address { return identity.Address{Scheme: "tcp", Host: host} }
