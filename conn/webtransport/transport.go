@@ -1,0 +1,138 @@
+//go:build !js
+
+package webtransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+)
+
+// A Transport makes WebTransport connections. It implements [conn.Transport] for
+// the scheme "wt". Make one with [New].
+type Transport struct {
+	config Config
+	wrong  error           // with config
+	ctx    context.Context // ends at Close
+	stop   context.CancelCauseFunc
+	dials  sync.WaitGroup
+	work   sync.WaitGroup // goroutines that follow connections
+
+	mu      sync.Mutex // guards what follows, and the sockets
+	closed  bool
+	sockets map[*socket]struct{}
+}
+
+var _ conn.Transport = (*Transport)(nil)
+
+// New returns a transport that has no socket yet. What is wrong with config is
+// an error of Dial and Listen.
+func New(config Config) *Transport {
+	quietOnce.Do(quiet)
+	ctx, stop := context.WithCancelCause(context.Background())
+	return &Transport{config: config, wrong: config.check(), ctx: ctx, stop: stop, sockets: map[*socket]struct{}{}}
+}
+
+var quietOnce sync.Once
+
+// quiet keeps quic-go from printing to the standard logger that the socket
+// buffers of the system are small; it has no other switch.
+func quiet() {
+	const name = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
+	if _, ok := os.LookupEnv(name); !ok {
+		_ = os.Setenv(name, "true") // then it prints
+	}
+}
+
+// Schemes returns "wt".
+func (t *Transport) Schemes() []string { return []string{scheme} }
+
+// Dial connects to the node at addr, within local.HandshakeTimeout. UDP does not
+// tell that nobody listens: that takes the whole time. If the host is a name
+// with several addresses, they are tried one after the other and share it.
+// Hashes in the address are for browsers and make no difference: conn/secure
+// proves the node.
+func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, conn.ErrClosed)
+	}
+	t.dials.Add(1)
+	t.mu.Unlock()
+	defer t.dials.Done()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause // not all that is beneath tells it
+		}
+		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+// Listen accepts connections at the path of addr; no path is "/". The address of
+// the listener has the hashes of the certificates of this period of twelve days
+// and of the next, unless [Config.TLS] has one: tell it to browsers anew in the
+// meantime. Hashes in addr are left out.
+func (t *Transport) Listen(ctx context.Context, local conn.Local, addr identity.Address) (conn.Listener, error) {
+	l, err := t.listen(ctx, local.WithDefaults(), addr)
+	if err != nil {
+		return nil, fmt.Errorf("webtransport: listen at %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// Close closes the listeners, ends pending dials and closes all connections,
+// which use the sockets, with [conn.CodeShutdown].
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	var listeners []*listener
+	for s := range t.sockets {
+		if s.listener != nil {
+			listeners = append(listeners, s.listener)
+		}
+	}
+	t.mu.Unlock()
+	t.stop(conn.ErrClosed)
+	for _, l := range listeners {
+		l.Close()
+	}
+	t.dials.Wait()
+
+	t.mu.Lock()
+	var conns []*connection
+	for s := range t.sockets {
+		for c := range s.conns {
+			conns = append(conns, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range conns {
+		c.Close(&conn.CloseError{Code: conn.CodeShutdown})
+	}
+	t.work.Wait()
+
+	t.mu.Lock()
+	var sockets []*socket
+	for s := range t.sockets {
+		sockets = append(sockets, s)
+	}
+	clear(t.sockets)
+	t.mu.Unlock()
+	var err error
+	for _, s := range sockets {
+		err = errors.Join(err, s.close())
+	}
+	return err
+}

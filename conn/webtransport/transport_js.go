@@ -1,0 +1,128 @@
+package webtransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/conn/secure"
+	"github.com/plexus-net/plexus/identity"
+)
+
+// A Transport makes WebTransport connections. It implements [conn.Transport] for
+// the scheme "wt". Make one with [New].
+type Transport struct {
+	ctx   context.Context // ends at Close
+	stop  context.CancelCauseFunc
+	wrong error // with the configuration
+
+	closing sync.WaitGroup // closed streams that the browser is not done with
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	dials  sync.WaitGroup
+}
+
+var _ conn.Transport = (*Transport)(nil)
+
+// New returns a transport that dials. A browser needs nothing of config.
+func New(config Config) *Transport {
+	ctx, stop := context.WithCancelCause(context.Background())
+	return &Transport{ctx: ctx, stop: stop, wrong: config.check()}
+}
+
+// Schemes returns "wt".
+func (t *Transport) Schemes() []string { return []string{scheme} }
+
+// Listen fails: a browser cannot listen.
+func (t *Transport) Listen(_ context.Context, _ conn.Local, addr identity.Address) (conn.Listener, error) {
+	return nil, fmt.Errorf("webtransport: listen at %s: a browser cannot listen; be reached over connections that this node dials", addr)
+}
+
+// Dial connects to the node at addr, within local.HandshakeTimeout. The browser
+// checks the outer certificate by the hashes in addr, or, without any, by its
+// usual rules.
+func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, conn.ErrClosed)
+	}
+	t.dials.Add(1)
+	t.mu.Unlock()
+	defer t.dials.Done()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause
+		}
+		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
+	to, err := parse(addr)
+	if err == nil {
+		err = t.wrong
+	}
+	if err == nil {
+		_, err = secure.Config(local.Key, peer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, local.HandshakeTimeout)
+	defer cancel()
+	s, err := open(ctx, to, &t.closing)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := secure.Client(ctx, s, local, peer, identity.Address{}, addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	_, err = offerBinding(inner, nil)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		inner.Close(err)
+		return nil, err
+	}
+	return &connection{Conn: inner, before: inner.Stats()}, nil
+}
+
+// Close ends pending dials, and waits until the browser is done with connections
+// that were closed: the program may exit then. Others live on.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.stop(conn.ErrClosed)
+	t.dials.Wait()
+	t.closing.Wait()
+	return nil
+}
+
+// A connection is one of conn/secure, without what was said before it.
+type connection struct {
+	conn.Conn
+	before conn.TransportStats
+}
+
+// Stats returns the bytes of the stream; the browser tells nothing else.
+func (c *connection) Stats() conn.TransportStats {
+	s := c.Conn.Stats()
+	return conn.TransportStats{BytesSent: s.BytesSent - c.before.BytesSent, BytesReceived: s.BytesReceived - c.before.BytesReceived}
+}
+
+// Features tells of none: the layers are not bound together.
+func (c *connection) Features() conn.Features { return conn.Features{} }

@@ -1,0 +1,93 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+)
+
+// A Transport makes WebSocket connections. It implements [conn.Transport] for
+// the schemes "ws" and "wss". Make one with [New].
+type Transport struct {
+	config Config
+	wrong  error           // with config
+	ctx    context.Context // ends at Close
+	stop   context.CancelCauseFunc
+	dials  sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	listeners map[*listener]struct{}
+}
+
+var _ conn.Transport = (*Transport)(nil)
+
+// New returns a transport that listens nowhere yet. What is wrong with config is
+// an error of Dial and Listen.
+func New(config Config) *Transport {
+	ctx, stop := context.WithCancelCause(context.Background())
+	return &Transport{config: config, wrong: config.check(), ctx: ctx, stop: stop, listeners: map[*listener]struct{}{}}
+}
+
+// Schemes returns "ws" and "wss".
+func (t *Transport) Schemes() []string { return []string{"ws", "wss"} }
+
+// Dial connects to the node at addr. Connecting, with all that HTTP and outer
+// TLS need, and proving identities take at most local.HandshakeTimeout each. It
+// goes through the HTTP proxy that the environment names (HTTPS_PROXY and so
+// on), follows no redirect, and sends no cookies.
+func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, fmt.Errorf("ws: dial %s: %w", addr, conn.ErrClosed)
+	}
+	t.dials.Add(1)
+	t.mu.Unlock()
+	defer t.dials.Done()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause // package net does not tell it
+		}
+		return nil, fmt.Errorf("ws: dial %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+// Listen accepts connections at the path of addr; no path is "/". Behind a proxy,
+// the addresses of connections are those of the sockets between it and this node.
+// In a browser it is an error.
+func (t *Transport) Listen(ctx context.Context, local conn.Local, addr identity.Address) (conn.Listener, error) {
+	l, err := t.listen(ctx, local.WithDefaults(), addr)
+	if err != nil {
+		return nil, fmt.Errorf("ws: listen at %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// Close closes the listeners and ends pending dials. Connections live on.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	var all []*listener
+	for l := range t.listeners {
+		all = append(all, l)
+	}
+	t.mu.Unlock()
+	t.stop(conn.ErrClosed)
+	var err error
+	for _, l := range all {
+		err = errors.Join(err, l.Close())
+	}
+	t.dials.Wait()
+	return err
+}
