@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -21,19 +22,32 @@ import (
 // maxReason bounds the close reason that is sent.
 const maxReason = 256
 
-// A connection is a QUIC connection. It implements [conn.DatagramConn].
+// A connection is a QUIC connection. It implements [conn.DatagramConn] and
+// [conn.StreamConn].
 type connection struct {
 	quic           *quic.Conn
-	node           identity.NodeID
-	local          identity.Address
+	own, node      identity.NodeID
+	local          atomic.Pointer[identity.Address] // changes as it moves
+	target         *net.UDPAddr                     // nil: it was accepted
+	remote         identity.Address                 // target; zero: quic tells
 	out            *quic.SendStream
 	in             atomic.Pointer[quic.ReceiveStream] // nil until the first Read has it
 	sent, received atomic.Uint64
 	carries        bool // datagrams
 	outgoing       datagrams
 
+	firstOnce sync.Once
+	first     atomic.Pointer[quic.Stream] // opened to see whether the other end takes streams
+	streams   atomic.Bool                 // it does
+
 	close sync.Once
 	cause atomic.Pointer[error] // set by Close
+
+	// Guarded by the mutex of the transport.
+	socket *socket   // nil once it has ended
+	held   []*socket // more that it has used, or tried
+
+	path *quic.Path // that Rebind has moved it to; guarded by the transport's moving
 
 	mu     sync.Mutex         // guards what follows
 	readBy time.Time          // while in is nil
@@ -42,7 +56,7 @@ type connection struct {
 
 var _ conn.DatagramConn = (*connection)(nil)
 
-func newConn(qc *quic.Conn, local identity.Address) (*connection, error) {
+func newConn(qc *quic.Conn, own identity.NodeID, target *net.UDPAddr) (*connection, error) {
 	state := qc.ConnectionState()
 	node, err := secure.NodeOf(state.TLS)
 	if err != nil {
@@ -52,10 +66,14 @@ func newConn(qc *quic.Conn, local identity.Address) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the peer takes no stream: %w", mapError(err))
 	}
-	return &connection{
-		quic: qc, node: node, local: local, out: out,
+	c := &connection{
+		quic: qc, own: own, node: node, out: out,
 		carries: state.SupportsDatagrams.Local && state.SupportsDatagrams.Remote,
-	}, nil
+	}
+	if target != nil {
+		c.target, c.remote = target, address(target)
+	}
+	return c, nil
 }
 
 // Read reads the stream that the other side writes.
@@ -158,7 +176,7 @@ func mapError(err error) error {
 		return &conn.CloseError{Code: conn.CodeTimeout, Err: err}
 	}
 	var stream *quic.StreamError
-	if errors.As(err, &stream) { // this package never resets a stream
+	if errors.As(err, &stream) { // this package never resets a stream of the Conn
 		return &conn.CloseError{Code: conn.CodeProtocol, Err: err}
 	}
 	var transport *quic.TransportError
@@ -192,11 +210,17 @@ func (c *connection) Close(cause error) error {
 // Node returns the ID that the other end has proven.
 func (c *connection) Node() identity.NodeID { return c.node }
 
-// LocalAddr returns the address of the socket.
-func (c *connection) LocalAddr() identity.Address { return c.local }
+// LocalAddr returns the address of the socket, which Rebind changes.
+func (c *connection) LocalAddr() identity.Address { return *c.local.Load() }
 
-// RemoteAddr returns the address where the other end was when it connected.
-func (c *connection) RemoteAddr() identity.Address { return address(c.quic.RemoteAddr()) }
+// RemoteAddr returns the address where the other end is. Of one that dialled
+// this node it follows moves, once QUIC has proven that it is there.
+func (c *connection) RemoteAddr() identity.Address {
+	if c.target != nil {
+		return c.remote // quic-go's RemoteAddr may not be called while the connection moves
+	}
+	return address(c.quic.RemoteAddr())
+}
 
 // SetReadDeadline bounds reads; reading may go on after a missed one.
 func (c *connection) SetReadDeadline(t time.Time) error {
@@ -226,8 +250,8 @@ func (c *connection) Stats() conn.TransportStats {
 	}
 }
 
-// Features tells of close reasons, and of datagrams if the other side takes
-// them.
+// Features tells of close reasons, and of datagrams and streams if the other
+// side takes them.
 func (c *connection) Features() conn.Features {
-	return conn.Features{CloseReason: true, Datagrams: c.carries}
+	return conn.Features{CloseReason: true, Datagrams: c.carries, Streams: c.takesStreams()}
 }

@@ -41,6 +41,9 @@ func (c *connection) SendDatagram(p []byte) error {
 	if err := c.quic.Context().Err(); err != nil {
 		return c.why(context.Cause(c.quic.Context()))
 	}
+	if !c.carries {
+		return fmt.Errorf("quic: the other end takes no datagrams: %w", errors.ErrUnsupported)
+	}
 	if most := c.MaxDatagram(); len(p) > most {
 		return fmt.Errorf("quic: datagram has %d bytes, at most %d fit", len(p), most)
 	}

@@ -28,7 +28,6 @@ func (h hole) ReadFrom(p []byte) (int, net.Addr, error) {
 // Who sends datagrams never waits, not even when nothing gets through.
 func TestSendDatagramDoesNotWait(t *testing.T) {
 	var deaf atomic.Bool
-	defer quic.WrapSockets(func(udp *net.UDPConn) net.PacketConn { return hole{udp, &deaf} })()
 	ends := [2]conn.Local{}
 	for i := range ends {
 		key, err := identity.Generate()
@@ -37,7 +36,15 @@ func TestSendDatagramDoesNotWait(t *testing.T) {
 		}
 		ends[i].Key = key
 	}
-	server, client := quic.New(), quic.New()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := quic.NewWith(quic.Config{PacketConn: hole{udp, &deaf}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := quic.New()
 	defer server.Close()
 	defer client.Close()
 	l, err := server.Listen(t.Context(), ends[0], addr("127.0.0.1:0"))

@@ -1,20 +1,42 @@
 // Package quic carries connections over QUIC (RFC 9000), with quic-go beneath.
 // Addresses are quic://host:port. It is the transport for wide networks: it
-// carries close reasons and datagrams, follows a node to another address, and
-// one UDP socket both listens and dials, as hole punching needs.
+// carries close reasons, datagrams and further streams, follows a node to
+// another address, and one UDP socket both listens and dials, as hole punching
+// needs.
 //
 // Each side writes to one unidirectional stream of its own, so that neither
 // waits for the other to speak first. Datagrams are RFC 9221 and for what may
-// be lost: they are slower than the stream.
+// be lost: they are slower than the stream. Streams (conn.StreamConn) are
+// bidirectional; either side opens them. One that is not read holds at most 128
+// KiB of what its connection may have under way, so the others go on; one that
+// was read fast and then is not may hold up to Config.Window.
 //
 // # Sockets
 //
 // A transport dials from a socket that it listens on, if there is one for the
 // address, else from one that it shares between dials. A listening socket lives
-// until its listener and all its connections are closed.
+// until its listener and all its connections are closed. A packet that the
+// system does not take is lost, as any packet may be: when a route is gone for a
+// moment, connections live on.
+//
+// # Changes of address
+//
+// When a NAT gives the dialler another port, or a socket that is bound to no
+// address sends from another one, the other end notices, proves the new address
+// and goes on there. [Transport.Rebind] moves all dialled connections to a new
+// socket, with a proof before the move. Neither is a new handshake, and nothing
+// is lost.
+//
+// # Floods
+//
+// At most Local.MaxHandshakes incoming connections are under way. From half of
+// that on, each must prove its address by one more round trip before it takes a
+// place (Retry), which forged ones cannot; where all places are taken by those
+// that have not said hello, the next is refused before any cryptography.
+// [Transport.Stats] counts both.
 //
 // # Dead peers
 //
 // Keep-alives go every 10 s, and a connection over which nothing came for 30 s
-// is closed with [conn.CodeTimeout].
+// is closed with [conn.CodeTimeout]; see [Config].
 package quic

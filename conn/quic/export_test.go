@@ -3,22 +3,11 @@ package quic
 import (
 	"context"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
 )
-
-// PlainSockets makes New's sockets go without UDP_GRO until restored.
-func PlainSockets() (restore func()) {
-	return WrapSockets(func(udp *net.UDPConn) net.PacketConn { return udp })
-}
-
-// WrapSockets has New's sockets wrapped until restored.
-func WrapSockets(wrap func(*net.UDPConn) net.PacketConn) (restore func()) {
-	old := wrapSocket
-	wrapSocket = wrap
-	return func() { wrapSocket = old }
-}
 
 // WaitNoHandshakes waits for one handshake to begin and for all to end.
 func WaitNoHandshakes(ctx context.Context, cl conn.Listener) error {
@@ -38,3 +27,13 @@ func WaitNoHandshakes(ctx context.Context, cl conn.Listener) error {
 		}
 	}
 }
+
+// UDPAddr returns where packets of a dialled connection come from on this
+// machine, which LocalAddr does not tell of a socket at any address.
+func UDPAddr(c conn.Conn) string {
+	at := c.(*connection).socket.addr
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.Port))
+}
+
+// Silent returns how many incoming connections have not said hello.
+func Silent(l conn.Listener) int { return int(l.(*listener).silent.Load()) }

@@ -16,42 +16,73 @@ const (
 	groControl = 128 // bytes of control messages, as in quic-go
 )
 
-// A groConn is a UDP socket with UDP_GRO: the kernel joins packets of one
-// sender, and ReadBatch takes them apart again. quic-go calls ReadBatch from
-// one goroutine and, because the method is there, reads in no other way.
+// A groConn is a wire with UDP_GRO: the kernel joins packets of one sender, and
+// ReadBatch takes them apart again. quic-go calls ReadBatch from one goroutine
+// and, because the method is there, reads in no other way.
 type groConn struct {
-	*net.UDPConn
+	*wire
+	from     *net.UDPConn     // where batch reads
 	batch    *ipv4.PacketConn // for IPv6 too: only its recvmmsg is used
-	messages []ipv4.Message
-	waiting  []ipv4.Message // received and not yet handed on; the first in part
-	offset   int            // of waiting[0]: what was handed on
+	messages []ipv4.Message   // nil: without UDP_GRO
+	waiting  []ipv4.Message   // received and not yet handed on; the first in part
+	offset   int              // of waiting[0]: what was handed on
 }
 
-// wrap returns udp with UDP_GRO, or udp itself where the system has none.
-func wrap(udp *net.UDPConn) net.PacketConn {
+// batched returns w with reads in batches, and with UDP_GRO where gro asks for
+// it and the system has it.
+func batched(w *wire, gro bool) net.PacketConn {
+	g := &groConn{wire: w}
+	if gro && joins(w.UDPConn) {
+		g.messages = make([]ipv4.Message, groBuffers)
+		for i := range g.messages {
+			g.messages[i].Buffers = [][]byte{make([]byte, groSize)}
+			g.messages[i].OOB = make([]byte, groControl)
+		}
+	}
+	return g
+}
+
+// joins switches UDP_GRO on and reports whether the system has it.
+func joins(udp *net.UDPConn) bool {
 	raw, err := udp.SyscallConn()
 	if err != nil {
-		return udp
+		return false
 	}
 	var refused error
 	err = raw.Control(func(fd uintptr) {
 		refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 	})
-	if err != nil || refused != nil {
-		return udp
+	return err == nil && refused == nil
+}
+
+// receive fills ms with what one system call returns, from the socket of now.
+func (g *groConn) receive(ms []ipv4.Message, flags int) (int, error) {
+	for {
+		udp := g.current.Load()
+		if udp != g.from {
+			if g.from != nil && g.messages != nil {
+				joins(udp)
+			}
+			g.from, g.batch = udp, ipv4.NewPacketConn(udp)
+		}
+		n, err := g.batch.ReadBatch(ms, flags)
+		if err == nil {
+			g.heard()
+			return n, nil
+		}
+		if !g.again(udp) {
+			return 0, err
+		}
 	}
-	g := &groConn{UDPConn: udp, batch: ipv4.NewPacketConn(udp), messages: make([]ipv4.Message, groBuffers)}
-	for i := range g.messages {
-		g.messages[i].Buffers = [][]byte{make([]byte, groSize)}
-		g.messages[i].OOB = make([]byte, groControl)
-	}
-	return g
 }
 
 // ReadBatch fills ms with one packet each. It waits for the first.
 func (g *groConn) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
+	if g.messages == nil {
+		return g.receive(ms, flags)
+	}
 	if len(g.waiting) == 0 {
-		n, err := g.batch.ReadBatch(g.messages, flags)
+		n, err := g.receive(g.messages, flags)
 		if err != nil {
 			return 0, err
 		}
@@ -103,4 +134,39 @@ func segment(control []byte) int {
 		control = rest
 	}
 	return 0
+}
+
+// writeApart writes packets that UDP_SEGMENT would have the kernel take apart,
+// one by one.
+func (w *wire) writeApart(p, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
+	size, rest := segmentOut(oob)
+	if size <= 0 {
+		return w.writeMsg(p, oob, to)
+	}
+	for n < len(p) {
+		end := min(n+size, len(p))
+		if _, _, err := w.writeMsg(p[n:end], rest, to); err != nil {
+			return n, 0, err
+		}
+		n = end
+	}
+	return n, len(oob), nil
+}
+
+// segmentOut returns the packet size that UDP_SEGMENT tells, 0 for none, and the
+// other control messages.
+func segmentOut(control []byte) (size int, others []byte) {
+	for len(control) > 0 {
+		header, body, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
+			return size, append(others, control...)
+		}
+		if header.Level == unix.IPPROTO_UDP && header.Type == unix.UDP_SEGMENT && len(body) >= 2 {
+			size = int(binary.NativeEndian.Uint16(body))
+		} else {
+			others = append(others, control[:len(control)-len(rest)]...)
+		}
+		control = rest
+	}
+	return size, others
 }

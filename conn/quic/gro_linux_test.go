@@ -85,8 +85,8 @@ func readBatch(t *testing.T, host string) {
 		t.Skipf("no such address here: %v", err)
 	}
 	defer pc.Close()
-	g, ok := wrap(pc.(*net.UDPConn)).(*groConn)
-	if !ok {
+	g := batched(newWire(pc.(*net.UDPConn), false, nil), true).(*groConn)
+	if g.messages == nil {
 		t.Skip("the system refuses UDP_GRO")
 	}
 	to := pc.LocalAddr().(*net.UDPAddr)

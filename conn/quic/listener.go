@@ -16,6 +16,11 @@ import (
 	"github.com/plexus-net/plexus/identity"
 )
 
+// acceptors is how many goroutines take connections from quic-go. It refuses
+// those for which nobody waits while 32 do: under load, one goroutine alone may
+// come too late for a burst.
+const acceptors = 32
+
 // A listener takes the incoming connections of one socket.
 type listener struct {
 	*secure.Handshakes
@@ -36,13 +41,13 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.listeningSocket(ctx, host, resetKey(local.Key))
+	s, err := t.listeningSocket(ctx, host, local.Key)
 	if err != nil {
 		return nil, err
 	}
 	l := &listener{Handshakes: secure.NewHandshakes(local.MaxHandshakes), socket: s, local: local}
 	// Early connections, since these can be closed while they shake hands.
-	l.quic, err = s.quic.ListenEarly(tls, config(local))
+	l.quic, err = s.quic.ListenEarly(tls, t.config.quic(local))
 	if err != nil {
 		s.release()
 		return nil, err
@@ -55,14 +60,19 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 		return nil, conn.ErrClosed
 	}
 	s.listener = l
-	l.loop.Go(l.run)
+	for range acceptors {
+		l.loop.Go(l.run)
+	}
 	t.mu.Unlock()
 	return l, nil
 }
 
 // listeningSocket returns a socket at host, with one more user: one that is
 // still there from a listener that has closed, or a new one.
-func (t *Transport) listeningSocket(ctx context.Context, host string, reset *quic.StatelessResetKey) (*socket, error) {
+func (t *Transport) listeningSocket(ctx context.Context, host string, key identity.PrivateKey) (*socket, error) {
+	if t.config.PacketConn != nil {
+		return t.listenOnOwn(key)
+	}
 	if s := t.formerSocket(host); s != nil {
 		return s, nil
 	}
@@ -77,7 +87,25 @@ func (t *Transport) listeningSocket(ctx context.Context, host string, reset *qui
 		pc.Close()
 		return nil, conn.ErrClosed
 	}
-	s := t.newSocket(pc.(*net.UDPConn), reset) // for "udp" it always is one
+	s := t.newSocket(pc, resetKey(key))
+	s.users++
+	return s, nil
+}
+
+// listenOnOwn returns the socket over Config.PacketConn, with one more user.
+func (t *Transport) listenOnOwn(key identity.PrivateKey) (*socket, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, conn.ErrClosed
+	}
+	s := t.ownSocket(key)
+	switch {
+	case s == nil:
+		return nil, errors.New("Config.PacketConn was left by Rebind")
+	case s.listener != nil:
+		return nil, errors.New("Config.PacketConn is listened on already")
+	}
 	s.users++
 	return s, nil
 }
@@ -95,7 +123,7 @@ func (t *Transport) formerSocket(host string) *socket {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s := range t.sockets {
-		if s.addr.String() == host && s.users > 0 && s.listener == nil && !s.shared && !t.closed {
+		if s.addr != nil && s.addr.String() == host && s.users > 0 && s.listener == nil && !s.shared && !t.closed {
 			s.users++
 			return s
 		}
@@ -124,7 +152,7 @@ func (l *listener) run() {
 func (l *listener) handle(ctx context.Context, qc *quic.Conn) (conn.Conn, error) {
 	select {
 	case <-qc.HandshakeComplete():
-		return l.socket.newConn(qc)
+		return l.socket.newConn(qc, l.local.Key.ID(), nil)
 	case <-qc.Context().Done():
 		return nil, context.Cause(qc.Context())
 	case <-ctx.Done():
@@ -135,7 +163,7 @@ func (l *listener) handle(ctx context.Context, qc *quic.Conn) (conn.Conn, error)
 }
 
 // Addr returns the address listened on.
-func (l *listener) Addr() identity.Address { return l.socket.localAddr() }
+func (l *listener) Addr() identity.Address { return l.socket.at }
 
 // Close stops listening, ends handshakes and waits until they have ended.
 func (l *listener) Close() error {

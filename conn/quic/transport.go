@@ -2,50 +2,79 @@ package quic
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
-	"time"
-
-	"github.com/quic-go/quic-go"
+	"sync/atomic"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
 )
 
-// Timings and limits.
-const (
-	idleTimeout = 30 * time.Second
-	keepAlive   = 10 * time.Second
-	maxWindow   = 6 << 20 // bytes received and not read, per connection
-	maxTries    = 4       // addresses of one host name that a dial tries
-)
-
 // A Transport makes QUIC connections. It implements [conn.Transport] for the
-// scheme "quic". Make one with [New].
+// scheme "quic". Make one with [New] or [NewWith].
 type Transport struct {
-	ctx   context.Context // ends at Close
-	stop  context.CancelCauseFunc
-	dials sync.WaitGroup
-	work  sync.WaitGroup // goroutines that follow connections
+	config Config
+	ctx    context.Context // ends at Close
+	stop   context.CancelCauseFunc
+	dials  sync.WaitGroup // and calls of Rebind
+	work   sync.WaitGroup // goroutines that follow connections
+	moving sync.Mutex     // held by Rebind
+
+	retries, refused, lost atomic.Uint64 // as in Stats
 
 	mu      sync.Mutex // guards what follows, and the sockets
 	closed  bool
 	sockets map[*socket]struct{}
+	own     *socket // over Config.PacketConn; nil: not used yet
+	won     memory  // which addresses of host names have answered
 }
 
 var _ conn.Transport = (*Transport)(nil)
 
 // New returns a transport that has no socket yet.
 func New() *Transport {
+	c, _ := Config{}.withDefaults() // nothing is wrong with zero
+	return newTransport(c)
+}
+
+// NewWith returns a transport that works as c says, or an error that tells
+// what is wrong with c.
+func NewWith(c Config) (*Transport, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return newTransport(c), nil
+}
+
+func newTransport(c Config) *Transport {
 	quietOnce.Do(quiet)
 	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{ctx: ctx, stop: stop, sockets: map[*socket]struct{}{}}
+	return &Transport{config: c, ctx: ctx, stop: stop, sockets: map[*socket]struct{}{}}
+}
+
+// Stats counts what a [Transport] has seen since it was made, on all sockets.
+type Stats struct {
+	// Retries is how many incoming connections had to prove their address
+	// first, because more than half of Local.MaxHandshakes were under way.
+	Retries uint64
+	// Refused is how many first packets were turned away before any
+	// cryptography, because MaxHandshakes had not yet said hello.
+	Refused uint64
+	// Lost is how many packets the system did not take, for want of a route,
+	// say: QUIC sends again what was in them.
+	Lost uint64
+}
+
+// Stats returns the counters.
+func (t *Transport) Stats() Stats {
+	return Stats{Retries: t.retries.Load(), Refused: t.refused.Load(), Lost: t.lost.Load()}
 }
 
 var quietOnce sync.Once
@@ -78,24 +107,11 @@ func address(a net.Addr) identity.Address {
 	return identity.Address{Scheme: "quic", Host: a.String()}
 }
 
-// config returns quic-go's configuration for a node. quic-go gives a handshake
-// up after twice HandshakeIdleTimeout.
-func config(local conn.Local) *quic.Config {
-	return &quic.Config{
-		HandshakeIdleTimeout:       local.HandshakeTimeout / 2,
-		MaxIdleTimeout:             idleTimeout,
-		KeepAlivePeriod:            keepAlive,
-		MaxStreamReceiveWindow:     maxWindow,
-		MaxConnectionReceiveWindow: maxWindow,
-		MaxIncomingStreams:         -1,
-		MaxIncomingUniStreams:      1,
-		EnableDatagrams:            true,
-	}
-}
-
 // Dial connects to the node at addr, within local.HandshakeTimeout. UDP does not
 // tell that nobody listens: that takes the whole time. If the host is a name
-// with several addresses, they are tried one after the other and share it.
+// with several addresses, they race (RFC 8305): another one starts every 250 ms,
+// or when one has failed; the first that answers wins, the others are given up,
+// and it is the first to be tried next time.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
 	t.mu.Lock()
 	if t.closed {
@@ -131,72 +147,47 @@ func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.No
 	if err != nil {
 		return nil, err
 	}
-	share := local.HandshakeTimeout / time.Duration(len(targets))
-	for _, target := range targets {
-		var c *connection
-		tryCtx, cancelTry := context.WithTimeout(ctx, share)
-		c, err = t.dialOne(tryCtx, target, func(s *socket) (*quic.Conn, error) {
-			return s.quic.Dial(tryCtx, target, tls, config(local))
-		})
-		cancelTry()
-		if err == nil {
-			return c, nil
-		}
-		var wrong *conn.WrongNodeError
-		if errors.As(err, &wrong) || ctx.Err() != nil {
-			break
-		}
+	targets = t.remembered(host, targets)
+	c, winner, err := race(ctx, targets, func(ctx context.Context, target netip.AddrPort) (*connection, error) {
+		return t.dialOne(ctx, local, tls, net.UDPAddrFromAddrPort(target))
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	if len(targets) > 1 {
+		t.remember(host, winner)
+	}
+	return c, nil
 }
 
-func (t *Transport) dialOne(ctx context.Context, target *net.UDPAddr, dial func(*socket) (*quic.Conn, error)) (*connection, error) {
-	s, err := t.socketFor(target)
+// dialOne dials one address.
+func (t *Transport) dialOne(ctx context.Context, local conn.Local, tls *tls.Config, target *net.UDPAddr) (*connection, error) {
+	s, err := t.socketFor(target, local.Key)
 	if err != nil {
 		return nil, err
 	}
 	defer s.release()
-	qc, err := dial(s)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	this := &attempt{target, cancel}
+	t.mu.Lock()
+	s.dialling[this] = struct{}{}
+	t.mu.Unlock()
+	qc, err := s.quic.Dial(ctx, target, tls, t.config.quic(local))
+	t.mu.Lock()
+	delete(s.dialling, this)
+	t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, mapError(err)
 	}
-	return s.newConn(qc)
+	return s.newConn(qc, local.Key.ID(), target)
 }
 
-// resolve returns the socket addresses that host:port stands for.
-func resolve(ctx context.Context, hostPort string) ([]*net.UDPAddr, error) {
-	host, portText, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" { // this machine, as for TCP
-		host = "127.0.0.1"
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	if len(ips) == 0 {
-		return nil, fmt.Errorf("%s has no address", host)
-	}
-	if len(ips) > maxTries {
-		ips = ips[:maxTries]
-	}
-	targets := make([]*net.UDPAddr, len(ips))
-	for i, ip := range ips {
-		targets[i] = net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port)))
-	}
-	return targets, nil
-}
-
-// Listen accepts connections at addr. The socket also serves dials.
+// Listen accepts connections at addr. The socket also serves dials. With a
+// Config.PacketConn it is that one, one listener at a time.
 func (t *Transport) Listen(ctx context.Context, local conn.Local, addr identity.Address) (conn.Listener, error) {
 	l, err := t.listen(ctx, local.WithDefaults(), addr)
 	if err != nil {
