@@ -1,0 +1,27 @@
+//go:build unix
+
+package batch
+
+import (
+	"os"
+	"syscall"
+)
+
+// canReadFD says that readSocket works.
+const canReadFD = true
+
+// readSocket reads from a non-blocking socket; again: nothing was there.
+func readSocket(fd uintptr, p []byte) (n int, again bool, err error) {
+	for {
+		n, err = syscall.Read(int(fd), p)
+		switch err {
+		case nil:
+			return n, false, nil
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return 0, true, nil
+		default:
+			return 0, false, os.NewSyscallError("read", err)
+		}
+	}
+}
