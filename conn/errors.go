@@ -65,6 +65,10 @@ type CloseError struct {
 	Reason string // for people; at most 256 bytes cross the wire
 	Remote bool   // the other side gave this reason
 	Err    error  // the error beneath, if any; it does not cross the wire
+	// Unacknowledged are, for the service that is told of the end of a durable
+	// connection, the messages that it has sent and that are not known to have
+	// arrived, in the order sent. All others have.
+	Unacknowledged []Message
 }
 
 func (e *CloseError) Error() string {

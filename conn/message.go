@@ -84,7 +84,8 @@ type Stats struct {
 	LastReceived time.Time
 	// Queued is what waits to be written, in bytes.
 	Queued   int
-	ReadOnly bool // admitted with ErrReadOnly and not yet authorised
+	Renewals uint64 // connections that took the place of one that broke, of a durable one
+	ReadOnly bool   // admitted with ErrReadOnly and not yet authorised
 }
 
 // A Dial is an attempt of this node to connect to another.

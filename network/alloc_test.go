@@ -65,7 +65,7 @@ func linked(t *testing.T) (n *Node, in, out *link) {
 			t.Fatal(err)
 		}
 		h := &wire.Hello{MaxMessage: 1 << 20, RoutedWindow: 1 << 20, Services: []wire.Service{{Service: conn.Service{ID: 70, Name: "network.idle"}, Window: 1 << 20}}}
-		ln, _, err := n.addLink(c, conn.Outgoing, h, false)
+		ln, _, err := n.addLink(&candidate{c: c, dir: conn.Outgoing, peer: h})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ type counters struct {
 	reportsLost, unknownService, unknownFrame, refused  atomic.Uint64
 	protocolErrors, eventsRefused, messagesRefused      atomic.Uint64
 	datagramsDropped, panics, restarts, slowCallbacks   atomic.Uint64
+	renewed                                             atomic.Uint64
 }
 
 // A ping is a probe that waits for its answer.
@@ -62,6 +63,13 @@ func (n *Node) careFor(l *link, now time.Time) {
 		l.seen = reads
 		l.lastSeen.Store(now.UnixNano())
 	}
+	if l.session != nil { // it looks after its connections itself
+		if !l.suspended() && now.Sub(time.Unix(0, l.lastSeen.Load())) > limits.IdleTime/3 {
+			n.ping(l, nil)
+		}
+		n.tellRTT(l)
+		return
+	}
 	if w := l.out.writing.Load(); w != 0 && now.Sub(time.Unix(0, w)) > limits.WriteTime {
 		l.abort(&conn.CloseError{Code: conn.CodeTimeout, Reason: fmt.Sprintf("a write took longer than %v (Limits.WriteTime)", limits.WriteTime)})
 		return
@@ -73,6 +81,11 @@ func (n *Node) careFor(l *link, now time.Time) {
 	case silent > limits.IdleTime/3:
 		n.ping(l, nil)
 	}
+	n.tellRTT(l)
+}
+
+// tellRTT tells the table of a round-trip time that has changed.
+func (n *Node) tellRTT(l *link) {
 	if l.cares++; l.told > 0 && l.cares%4 != 0 {
 		return
 	}
@@ -175,7 +188,7 @@ func (l *link) rtt() time.Duration {
 
 func (l *link) stats() conn.Stats {
 	return conn.Stats{TransportStats: l.c.Stats(), MessagesSent: l.out.messages.Load(), MessagesReceived: l.received.Load(),
-		Probe: time.Duration(l.probe.Load()), LastReceived: time.Unix(0, l.lastSeen.Load()), Queued: l.out.pending(), ReadOnly: l.readOnly.Load()}
+		Probe: time.Duration(l.probe.Load()), LastReceived: time.Unix(0, l.lastSeen.Load()), Queued: l.out.pending(), ReadOnly: l.readOnly.Load(), Renewals: l.renewals.Load()}
 }
 
 // A ConnState describes a connection in a [State].

@@ -29,6 +29,14 @@ type Config struct {
 	Limits Limits
 	// Log receives what an operator should know. Default: nothing is logged.
 	Log *slog.Logger
+	// Durable has connections to nodes that are durable, too, outlive what
+	// carries them: when a transport's connection breaks, another takes its
+	// place, over any transport, and messages arrive exactly once and in order.
+	// Behaviours see one connection. It ends when none could be made within
+	// Limits.ResumeTime, or the other node has started anew; the cause that
+	// OnDisconnect is told is then a *conn.CloseError with the messages that are
+	// not known to have arrived. Datagrams go by the reliable path.
+	Durable bool
 	// StopOnPanic ends the node, with a *PanicError from Run, when a
 	// behaviour panics. Default: that behaviour is stopped, or restarted if it
 	// was registered with RegisterFunc.
@@ -50,6 +58,7 @@ type Limits struct {
 	DialTime       time.Duration // for a dial, over all addresses. Default 20 s
 	DialBackoff    time.Duration // between the first failed dial of a node and the next; it doubles up to DialBackoffMax. Default 500 ms
 	DialBackoffMax time.Duration // Default 1 min
+	ResumeTime     time.Duration // for a durable connection that broke to be carried by another. Default 30 s
 	ShutdownTime   time.Duration // for a node to stop. Default 5 s
 	SlowCallback   time.Duration // after which a callback that still runs is logged. Default 1 s
 	RestartBackoff time.Duration // between a behaviour's first panic and its restart; it doubles up to 1 min. Default 1 s
@@ -139,6 +148,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	span("DialTime", &l.DialTime, 20*time.Second)
 	span("DialBackoff", &l.DialBackoff, 500*time.Millisecond)
 	span("DialBackoffMax", &l.DialBackoffMax, time.Minute)
+	span("ResumeTime", &l.ResumeTime, 30*time.Second)
 	span("ShutdownTime", &l.ShutdownTime, 5*time.Second)
 	span("SlowCallback", &l.SlowCallback, time.Second)
 	span("RestartBackoff", &l.RestartBackoff, time.Second)

@@ -24,6 +24,7 @@ type dial struct {
 	tried  []identity.Address // since the node was last connected
 	fails  int
 	retry  time.Time // not before
+	renews *link     // for which it is; nil: for a new one
 }
 
 // A dialFailure is what OnDialError is told.
@@ -145,7 +146,7 @@ func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
 		cancel()
 		if err == nil {
 			var l *link
-			if l, err = n.open(ctx, c, conn.Outgoing, ""); err == nil {
+			if l, err = n.open(ctx, &candidate{c: c, dir: conn.Outgoing, addresses: d.peer.Addresses, renews: d.renews}); err == nil {
 				return l, nil
 			}
 			if errors.Is(err, conn.CodeReplaced) {

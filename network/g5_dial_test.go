@@ -29,8 +29,14 @@ func greeter(t *testing.T, n int) *probe {
 }
 
 func TestG5SimultaneousDials(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testSimultaneousDials(t, false) })
+	t.Run("durable", func(t *testing.T) { testSimultaneousDials(t, true) })
+}
+
+func testSimultaneousDials(t *testing.T, durable bool) {
 	const rounds, messages = 300, 3
 	b := newBench(t)
+	b.durable = durable
 	pa, pb := greeter(t, messages), greeter(t, messages)
 	na, nb := b.with(1, pa), b.with(2, pb)
 	for round := range rounds {
@@ -81,8 +87,14 @@ func TestG5SimultaneousDials(t *testing.T) {
 
 // A hundred dials at the same moment, of many nodes to each other.
 func TestG5SimultaneousDialsOfMany(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testSimultaneousDialsOfMany(t, false) })
+	t.Run("durable", func(t *testing.T) { testSimultaneousDialsOfMany(t, true) })
+}
+
+func testSimultaneousDialsOfMany(t *testing.T, durable bool) {
 	bubble(t, func(t *testing.T) {
 		b := newBench(t)
+		b.durable = durable
 		const n = 8
 		var hosts []*host
 		var probes []*probe

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
-	"github.com/plexus-net/plexus/internal/frames"
+	"github.com/plexus-net/plexus/internal/durable"
 	"github.com/plexus-net/plexus/internal/wire"
-	"github.com/plexus-net/plexus/router"
 )
 
 // open makes a link of a connection whose node ID is proven, or refuses it. Both
@@ -26,55 +24,148 @@ import (
 //
 // Of several connections to one node, only the side with the lower node ID
 // chooses: it is ready on one at a time. So both sides open the same one.
-func (n *Node) open(ctx context.Context, c conn.Conn, dir conn.Direction, host string) (*link, error) {
+func (n *Node) open(ctx context.Context, o *candidate) (*link, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	limit := n.env.AfterFunc(n.cfg.Limits.HandshakeTime, func() {
-		c.Close(&conn.CloseError{Code: conn.CodeTimeout, Reason: "handshake took longer than Limits.HandshakeTime"})
+		o.c.Close(&conn.CloseError{Code: conn.CodeTimeout, Reason: "handshake took longer than Limits.HandshakeTime"})
 		cancel()
 	})
 	defer limit.Stop()
-	unhook := n.env.OnDone(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
-	defer unhook()
-	if c.Node() == n.self {
+	o.calm = n.env.OnDone(ctx, func() { o.c.SetReadDeadline(time.Unix(1, 0)) })
+	defer o.calm()
+	if o.c.Node() == n.self {
 		err := &conn.CloseError{Code: conn.CodeSelf, Reason: "this node has dialled itself"}
-		return nil, n.reject(c, err)
+		return nil, n.reject(o.c, err)
 	}
-	table := n.table.Load()
-	hello := wire.AppendHello(nil, &wire.Hello{MinVersion: wire.Version, MaxVersion: wire.Version, Network: n.cfg.Network, Instance: n.instance,
-		MaxMessage: uint32(n.cfg.Limits.Message), RoutedWindow: uint32(n.cfg.Limits.RoutedWindow), Services: n.announced()})
-	if _, err := c.Write(hello); err != nil {
-		c.Close(err)
+	if err := n.hello(o); err != nil {
 		return nil, err
 	}
-	in := &frameReader{c: c}
-	peer, err := n.readHello(in)
+	if s, theirs := match(o.known, o.peer.Resume); s != nil {
+		if err := n.surplus(ctx, o, s); err != nil {
+			return nil, n.reject(o.c, err)
+		}
+		o.session, o.theirs = s, theirs
+		return n.resume(ctx, o)
+	}
+	if o.renews != nil {
+		return nil, n.reject(o.c, n.forgotten(o))
+	}
+	err := n.agree(ctx, o)
+	if o.chose {
+		defer n.chosen(o.c.Node())
+	}
 	if err != nil {
-		return nil, n.reject(c, err)
-	}
-	readOnly, err := n.admit(ctx, c, dir, peer)
-	if err != nil {
-		return nil, n.reject(c, err)
-	}
-	chose, err := n.choose(ctx, c, peer)
-	if err != nil {
-		return nil, n.reject(c, err)
-	}
-	if chose {
-		defer n.chosen(c.Node())
-	}
-	if _, err := c.Write(wire.AppendPrefix(nil, wire.TypeReady, 0)); err != nil {
-		c.Close(err)
 		return nil, err
-	}
-	if err := in.ready(); err != nil {
-		return nil, n.reject(c, err)
-	}
-	if !unhook() {
-		return nil, n.reject(c, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)})
 	}
 	limit.Stop()
-	return n.establish(c, dir, host, peer, readOnly, in, table)
+	return n.establish(o)
+}
+
+// A candidate is a connection that is about to become a link, or to carry one.
+type candidate struct {
+	c      conn.Conn
+	dir    conn.Direction
+	host   string // counts against Limits.ConnsPerHost; empty: none does
+	renews *link  // it was dialled for this link alone
+
+	addresses []identity.Address // where the other end was dialled
+
+	in       *frameReader
+	calm     func() bool // ends the watch over the context; false: it has ended
+	told     *serviceTable
+	peer     *wire.Hello
+	readOnly bool
+	chose    bool // this node has chosen it
+
+	// With Config.Durable.
+	known   []kept        // that were offered
+	session *session      // that the link is to have: a fresh one, or one of them
+	theirs  durable.Offer // that goes with it
+	number  uint64        // of the connection; 0: this node decides
+	ready   uint64        // what the other end had said when it said that it is ready
+}
+
+// hello says hello and reads the other end's.
+func (n *Node) hello(o *candidate) (err error) {
+	o.told = n.table.Load()
+	hello := wire.Hello{MinVersion: wire.Version, MaxVersion: wire.Version, Network: n.cfg.Network, Instance: n.instance,
+		MaxMessage: uint32(n.cfg.Limits.Message), RoutedWindow: uint32(n.cfg.Limits.RoutedWindow), Services: n.announced()}
+	if n.cfg.Durable {
+		o.session = n.newSession(o.c.Node())
+		hello.Session, hello.Said, hello.Renew = o.session.ch.Offer(), n.said.Add(1), o.renews != nil
+		o.known = n.resumable(o)
+		for _, k := range o.known {
+			hello.Resume = append(hello.Resume, k.offer())
+		}
+	}
+	if _, err := o.c.Write(wire.AppendHello(nil, &hello)); err != nil {
+		o.c.Close(err)
+		return err
+	}
+	o.in = &frameReader{c: o.c}
+	if o.peer, err = n.readHello(o.in); err != nil {
+		return n.reject(o.c, err)
+	}
+	if o.theirs = o.peer.Session; o.theirs.Epoch.IsZero() {
+		o.session = nil
+	}
+	return nil
+}
+
+// agree asks the behaviours, and has both sides say that they are ready.
+func (n *Node) agree(ctx context.Context, o *candidate) (err error) {
+	if o.readOnly, err = n.admit(ctx, o.c, o.dir, o.peer); err != nil {
+		return n.reject(o.c, err)
+	}
+	chose, err := n.choose(ctx, o.c, o.peer)
+	if err != nil {
+		return n.reject(o.c, err)
+	}
+	o.chose = chose
+	if err = n.sayReady(o); err == nil {
+		err = o.hearReady()
+	}
+	if err == nil && !o.calm() {
+		err = &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
+	}
+	if err == nil {
+		return nil
+	}
+	if ce := (*conn.CloseError)(nil); o.session != nil {
+		n.settleSession(o.session, errors.As(err, &ce) && ce.Remote && ce.Code != conn.CodeUnreachable)
+	}
+	return n.reject(o.c, err)
+}
+
+// sayReady says that this end is ready. From now on the other end may open.
+func (n *Node) sayReady(o *candidate) error {
+	frame := wire.AppendPrefix(nil, wire.TypeReady, 0)
+	if o.session != nil {
+		n.keepSession(o.session, o.theirs.Epoch)
+		if o.chose {
+			o.number = o.session.ch.Number()
+		}
+		frame = wire.AppendReady(nil, n.said.Add(1), o.number)
+	}
+	_, err := o.c.Write(frame)
+	return err
+}
+
+// hearReady waits until the other end is ready.
+func (o *candidate) hearReady() error {
+	body, err := o.in.next(wire.TypeReady)
+	if err != nil {
+		return err
+	}
+	said, number := wire.ParseReady(body)
+	o.ready = said
+	if o.session != nil && !o.chose {
+		if o.number = number; number == 0 {
+			return fmt.Errorf("%w: ready without the number of the connection", wire.ErrMalformed)
+		}
+	}
+	return nil
 }
 
 // reject tells the other end why and closes the connection when it has read
@@ -182,7 +273,6 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 	if n.self.Compare(node) > 0 {
 		return false, nil
 	}
-	replaced := &conn.CloseError{Code: conn.CodeReplaced, Reason: "another connection between the two nodes is open or about to"}
 	n.mu.Lock()
 	for other := n.pending[node]; other != nil; other = n.pending[node] {
 		n.mu.Unlock()
@@ -197,10 +287,10 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 	if old == nil {
 		return true, nil
 	}
-	if old.peerInstance == h.Instance && n.alive(ctx, old) {
+	if n.stays(ctx, old, h) {
 		n.chosen(node)
 		n.count.replaced.Add(1)
-		return false, replaced
+		return false, errReplaced
 	}
 	old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has started anew"})
 	if n.env.Wait(old.ended, ctx.Done(), nil) == 1 {
@@ -210,154 +300,25 @@ func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bo
 	return true, nil
 }
 
+var errReplaced = &conn.CloseError{Code: conn.CodeReplaced, Reason: "another connection between the two nodes is open or about to"}
+
+// stays reports whether an open link is to stay in spite of another connection.
+func (n *Node) stays(ctx context.Context, old *link, h *wire.Hello) bool {
+	switch {
+	case old.cause() != nil || old.peerInstance != h.Instance:
+		return false
+	case old.session != nil && h.Said > 0:
+		return !old.disowns(h)
+	}
+	return n.alive(ctx, old)
+}
+
 // chosen ends what choose began.
 func (n *Node) chosen(node identity.NodeID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	close(n.pending[node])
 	delete(n.pending, node)
-}
-
-// establish opens a link: table first, then slots and behaviours, then its
-// goroutines.
-func (n *Node) establish(c conn.Conn, dir conn.Direction, host string, h *wire.Hello, readOnly bool, in *frameReader, told *serviceTable) (*link, error) {
-	node := c.Node()
-	for {
-		l, old, err := n.addLink(c, dir, h, readOnly)
-		if err != nil {
-			return nil, n.reject(c, err)
-		}
-		if old != nil {
-			// The other end has chosen this connection: the old one is dead to it.
-			old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has opened another connection"})
-			n.env.Wait(old.ended, nil, nil)
-			continue
-		}
-		l.host = host
-		l.in = frames.Hold(in.buf[in.r:in.w])
-		n.learn(l, h.Services)
-		l.turn.Lock()
-		l.setPeerServices(h.Services)
-		l.turn.Unlock()
-		n.count.opened.Add(1)
-		l.log.Debug("connection open", "remote", c.RemoteAddr(), "direction", dir, "peer", node.Short())
-		if n.table.Load() != told {
-			// Services have changed since the hello, when nobody knew of this link.
-			announced := n.announced()
-			l.out.order(func(b []byte) []byte { return wire.AppendServices(b, announced) })
-		}
-		l.start()
-		return l, nil
-	}
-}
-
-// addLink gives a connection its ID and its place, unless another link to the
-// same node has it.
-func (n *Node) addLink(c conn.Conn, dir conn.Direction, h *wire.Hello, readOnly bool) (l, old *link, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.stopping {
-		return nil, nil, &conn.CloseError{Code: conn.CodeShutdown}
-	}
-	if old := n.byNode[c.Node()]; old != nil {
-		return nil, old, nil
-	}
-	if len(n.byNode) >= n.cfg.Limits.Conns {
-		n.count.limited.Add(1)
-		return nil, nil, &conn.CloseError{Code: conn.CodeLimit, Reason: fmt.Sprintf("the node has %d connections (Limits.Conns)", n.cfg.Limits.Conns)}
-	}
-	n.lastConn++
-	now := n.env.Now()
-	l = &link{n: n, id: n.lastConn, node: c.Node(), c: c, peerInstance: h.Instance, peerMessage: int(min(h.MaxMessage, maxMessage)), ended: make(chan struct{})}
-	l.info = conn.Info{ID: l.id, Node: l.node, Direction: dir, Local: c.LocalAddr(), Remote: c.RemoteAddr(), Opened: now}
-	l.log = n.cfg.Log.With("conn", l.id)
-	l.ctx, l.stop = context.WithCancelCause(n.ctx)
-	l.readOnly.Store(readOnly)
-	l.lastSeen.Store(now.UnixNano())
-	l.drains = l.drain
-	l.out.init()
-	l.slots.Store(&[]*slot{})
-	l.routed = &slot{link: l, credit: int(h.RoutedWindow), window: int(h.RoutedWindow)}
-	n.byNode[l.node] = l
-	n.links.Store(l.id, l)
-	list := append(*n.list.Load(), l) // whoever reads the old list does not look beyond its end
-	n.list.Store(&list)
-	return l, nil, nil
-}
-
-// forget takes a link out of what senders see.
-func (n *Node) forget(l *link) {
-	n.links.Delete(l.id)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(*n.list.Load()), func(o *link) bool { return o == l })
-	n.list.Store(&list)
-}
-
-// removed ends a link for the table and for those who wait to open another.
-func (n *Node) removed(l *link) {
-	n.unlearn(l)
-	n.mu.Lock()
-	if n.byNode[l.node] == l {
-		delete(n.byNode, l.node)
-	}
-	for token, p := range n.pings {
-		if p.link == l {
-			delete(n.pings, token)
-		}
-	}
-	n.mu.Unlock()
-	n.count.closed.Add(1)
-	l.log.Debug("connection closed", "peer", l.node.Short(), "cause", l.cause())
-	n.redial(l)
-}
-
-// learn tells the table of a link, or of what has changed.
-func (n *Node) learn(l *link, services []wire.Service) {
-	if n.learner == nil {
-		return
-	}
-	n.routing.Lock()
-	defer n.routing.Unlock()
-	if l.cause() != nil || l.readOnly.Load() {
-		return
-	}
-	n.learner.AddLink(l.route(services))
-}
-
-// route describes the link to a table.
-func (l *link) route(services []wire.Service) router.Link {
-	r := router.Link{Conn: l.id, Node: l.node, RTT: l.rtt()}
-	for _, s := range services {
-		if !s.Private {
-			r.Services = append(r.Services, s.ID)
-		}
-	}
-	return r
-}
-
-// unlearn takes a link out of the table, as soon as it takes no more messages.
-func (n *Node) unlearn(l *link) {
-	if n.learner == nil {
-		return
-	}
-	n.routing.Lock()
-	defer n.routing.Unlock()
-	if !l.unlearned {
-		l.unlearned = true
-		n.learner.RemoveLink(l.id)
-	}
-}
-
-// peerTable returns what the other end serves.
-func (l *link) peerTable() []wire.Service {
-	var out []wire.Service
-	for _, s := range *l.slots.Load() {
-		if s.peer.ID != 0 {
-			out = append(out, s.peer)
-		}
-	}
-	return out
 }
 
 // A frameReader reads the frames of the handshake, and keeps what follows them.
@@ -370,19 +331,15 @@ type frameReader struct {
 // next reads a frame of type t. A goodbye in its place is the error that it
 // carries.
 func (f *frameReader) next(t wire.Type) ([]byte, error) {
-	for f.w-f.r < wire.PrefixSize {
-		if err := f.fill(wire.PrefixSize); err != nil {
-			return nil, err
-		}
+	if err := f.have(wire.PrefixSize); err != nil {
+		return nil, err
 	}
 	got, size := wire.Prefix(f.buf[f.r:])
 	if got != t && got != wire.TypeGoodbye || size > wire.MaxHello+1024 {
 		return nil, fmt.Errorf("%w: the handshake brought a frame of type %d with %d bytes in place of type %d", wire.ErrMalformed, got, size, t)
 	}
-	for f.w-f.r < wire.PrefixSize+size {
-		if err := f.fill(wire.PrefixSize + size); err != nil {
-			return nil, err
-		}
+	if err := f.have(wire.PrefixSize + size); err != nil {
+		return nil, err
 	}
 	body := f.buf[f.r+wire.PrefixSize : f.r+wire.PrefixSize+size]
 	f.r += wire.PrefixSize + size
@@ -396,9 +353,36 @@ func (f *frameReader) next(t wire.Type) ([]byte, error) {
 	return body, nil
 }
 
-func (f *frameReader) ready() error {
-	_, err := f.next(wire.TypeReady)
-	return err
+// rest returns what follows the frames that were read.
+func (f *frameReader) rest() []byte { return f.buf[f.r:f.w] }
+
+// attach reads which connection of a session this one is, or a goodbye.
+func (f *frameReader) attach() (number uint64, err error) {
+	if err := f.have(wire.PrefixSize); err != nil {
+		return 0, err
+	}
+	if t, _ := wire.Prefix(f.rest()); t == wire.TypeGoodbye {
+		_, err := f.next(wire.TypeReady)
+		return 0, err
+	}
+	if err := f.have(durable.AttachFrame); err != nil {
+		return 0, err
+	}
+	if number, err = durable.ParseAttach(f.rest()); err != nil {
+		return 0, fmt.Errorf("%w: %v", wire.ErrMalformed, err)
+	}
+	f.r += durable.AttachFrame
+	return number, nil
+}
+
+// have reads until there are n bytes.
+func (f *frameReader) have(n int) error {
+	for f.w-f.r < n {
+		if err := f.fill(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill reads once; the frame at r has need bytes. The buffer grows with what

@@ -115,18 +115,19 @@ func (h *host) peer() identity.PeerAddress {
 
 // bench is a set of nodes on one in-memory network.
 type bench struct {
-	t   testing.TB
-	net *mem.Network
+	t       testing.TB
+	net     *mem.Network
+	durable bool // connections of the nodes are
 }
 
-func newBench(t testing.TB) *bench { return &bench{t, mem.NewNetwork()} }
+func newBench(t testing.TB) *bench { return &bench{t: t, net: mem.NewNetwork()} }
 
 // host makes a node; prepare may change its configuration.
 func (b *bench) host(n byte, prepare ...func(*network.Config)) *host {
 	b.t.Helper()
 	k := key(b.t, n)
 	h := &host{t: b.t, key: k, table: newDirect(k.ID()), done: make(chan error, 1)}
-	cfg := network.Config{Key: k, Router: h.table, Transports: []conn.Transport{b.net.Transport()}}
+	cfg := network.Config{Durable: b.durable, Key: k, Router: h.table, Transports: []conn.Transport{b.net.Transport()}}
 	if os.Getenv("PLEXUS_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -34,6 +34,11 @@ type link struct {
 	ctx  context.Context // ends with the link
 	stop context.CancelCauseFunc
 
+	session *session // with Config.Durable: what c is; nil: it is a connection
+	renewal renewal
+
+	peerReady uint64 // what the other end had said when it said that it is ready
+
 	peerInstance uint64
 	peerMessage  int // largest payload that the other end takes
 	readOnly     atomic.Bool
@@ -64,6 +69,8 @@ type link struct {
 	closing  atomic.Pointer[error] // the first cause
 	ended    chan struct{}         // closed after finish
 	received atomic.Uint64         // messages
+	renewals atomic.Uint64         // connections that took the place of a broken one
+	parted   atomic.Bool           // the other end has said goodbye
 	reads    atomic.Uint64         // reads that brought something
 	probe    atomic.Int64          // round-trip time of the last ping, in nanoseconds
 	lastSeen atomic.Int64          // when something came in, as the caretaker noticed; unix nanoseconds
@@ -339,6 +346,7 @@ func (l *link) close(cause error) {
 //	goodbye ──────────> closes
 func (l *link) farewell(ce *conn.CloseError) {
 	l.goodbyes++
+	l.parted.Store(true)
 	switch {
 	case l.goodbyes > 1:
 		l.c.Close(l.cause())
@@ -371,6 +379,12 @@ func (l *link) cause() error {
 // there is something to write.
 func (l *link) start() {
 	l.n.running.add(1)
+	if l.session != nil {
+		l.session.Feed(l.feed)
+		l.n.running.add(1)
+		l.n.env.Go(l.writeLoop)
+		return
+	}
 	f, ok := l.c.(env.Feeder)
 	if !ok {
 		l.n.running.add(1)
@@ -417,8 +431,12 @@ func (l *link) finish(err error) {
 	l.drainClosed()
 	l.done = true
 	l.n.partsLost(l, cause)
+	var unsent map[identity.ServiceID][]conn.Message
+	if l.session != nil {
+		unsent = l.session.unacknowledged(l.out.unsent())
+	}
 	for _, s := range *l.slots.Load() {
-		l.detach(s, cause)
+		l.detach(s, unsure(cause, unsent[s.id]))
 	}
 	l.settle()
 	l.turn.Unlock()

@@ -90,7 +90,7 @@ func (n *Node) accept(l conn.Listener) {
 				return
 			}
 			ticket := n.beginOpening(c)
-			_, err := n.open(n.ctx, c, conn.Incoming, host)
+			_, err := n.open(n.ctx, &candidate{c: c, dir: conn.Incoming, host: host})
 			n.endOpening(ticket)
 			if err != nil {
 				n.releaseHost(host)

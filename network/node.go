@@ -65,11 +65,13 @@ type Node struct {
 	opening   []*handshake // the oldest first
 	dials     map[identity.NodeID]*dial
 	wanted    map[identity.NodeID]*want
+	kept      map[identity.NodeID][]kept
 	pings     map[uint64]ping
 	caretaker env.Timer
 
-	routing sync.Mutex // serialises calls of the learner
-	setup   env.Lock   // serialises Register and Unregister
+	said    atomic.Uint64 // hellos and readies
+	routing sync.Mutex    // serialises calls of the learner
+	setup   env.Lock      // serialises Register and Unregister
 }
 
 type nodeState uint8
@@ -105,7 +107,7 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 	n := &Node{cfg: cfg, self: cfg.Key.ID(), env: e, instance: e.Source().Uint64(),
 		started: make(chan struct{}), stopped: make(chan struct{}), setup: env.NewLock(),
 		byNode: make(map[identity.NodeID]*link), pending: make(map[identity.NodeID]chan struct{}), perHost: make(map[string]int),
-		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), pings: make(map[uint64]ping),
+		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), kept: make(map[identity.NodeID][]kept), pings: make(map[uint64]ping),
 		local: conn.Local{Key: cfg.Key, HandshakeTimeout: cfg.Limits.HandshakeTime, MaxHandshakes: cfg.Limits.Handshakes}}
 	n.cfg.Log = cfg.Log.With("node", n.self.Short())
 	n.trace, _ = e.(env.Tracer)

@@ -266,6 +266,14 @@ func (o *outbox) end() {
 	o.wake.Signal()
 }
 
+// unsent returns the messages that the writer has not taken. Nothing is appended
+// any more.
+func (o *outbox) unsent() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([]byte(nil), o.data...)
+}
+
 // pending returns how many bytes wait for the writer.
 func (o *outbox) pending() int {
 	o.mu.Lock()

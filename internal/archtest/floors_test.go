@@ -16,8 +16,9 @@ import (
 // test kits (codec/codectest), half a floor above what they test, and what is
 // below some P/internal, half a floor below P.
 var floors = map[string]int{
-	"identity":     0,
-	"internal/env": 0,
+	"identity":        0,
+	"internal/env":    0,
+	"internal/frames": 0,
 
 	"router":            1,
 	"codec":             1,

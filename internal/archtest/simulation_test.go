@@ -13,7 +13,7 @@ import (
 
 // simulated are the packages that a simulator runs, in one loop and on a clock of
 // its own. Patterns are path.Match's.
-var simulated = []string{"network", "rpc", "agent", "behavior", "router", "router/*", "codec", "behaviors/*", "internal/wire", "internal/env"}
+var simulated = []string{"network", "rpc", "agent", "behavior", "router", "router/*", "codec", "behaviors/*", "internal/wire", "internal/env", "internal/durable", "internal/frames", "internal/race", "conn/endpoint", "conn/hub"}
 
 // realEnv is the type whose methods are the real environment, in internal/env.
 const realEnv = "Real"

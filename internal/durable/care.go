@@ -43,7 +43,7 @@ func (c *Channel) look(k *carrier) {
 	now := c.cfg.Env.Now().UnixNano()
 	reads, writes := k.reads.Load(), k.writes.Load()
 	if reads != k.seen {
-		if writes == k.wrote && k.partial.Load() {
+		if writes == k.wrote && k.partial.Load() && len(c.control) < packed {
 			c.control = appendNumber(c.control, typeAck, c.consumed)
 			c.told, c.owed = c.consumed, 0
 		}
@@ -66,7 +66,7 @@ func (c *Channel) look(k *carrier) {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 }
 

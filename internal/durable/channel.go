@@ -42,6 +42,7 @@ type Config struct {
 	Buffer     int           // bytes that wait until the other end has consumed them
 	Window     int           // bytes that may be under way to this end, or wait here
 	MaxMessage int           // bytes of one message
+	MaxSend    int           // bytes of one that is sent, if that is more. Optional
 	AckDelay   time.Duration // for which the news of a consumed message may wait for company
 	Probe      time.Duration // of silence, after which an idle carrier is probed
 	Patience   time.Duration // with which an answer is waited for
@@ -65,9 +66,10 @@ type Config struct {
 
 // A Channel is one end. Methods may be called from any goroutine.
 type Channel struct {
-	cfg   Config
-	epoch Epoch
-	spawn atomic.Pointer[func(func())] // runs the writer
+	cfg    Config
+	epoch  Epoch
+	spawn  atomic.Pointer[func(func())] // runs the writer
+	writer func()                       // write, bound once
 
 	// The turn is held by whoever takes in what a carrier has brought, and by
 	// Attach. It guards what follows.
@@ -76,12 +78,17 @@ type Channel struct {
 
 	taken atomic.Uint64 // messages that have come in; stored under the turn
 
+	eaten, eatenBytes atomic.Int64 // consumed, and not digested
+	soon              atomic.Bool  // ackTimer runs
+
 	mu     sync.Mutex // guards what follows; never held in a call out
 	err    error      // why it has ended
+	final  uint64     // the last number that was acked before
 	done   chan struct{}
 	peer   Epoch
-	former Epoch // of an earlier life of the other end
-	number uint64
+	former Epoch    // of an earlier life of the other end
+	number uint64   // of the carrier in use, or the last one
+	given  uint64   // the last number that this end has given
 	on     *carrier // nil: there is none
 	losses int      // carriers that fell silent since something got through
 
@@ -98,7 +105,10 @@ type Channel struct {
 	owed           int    // bytes consumed and not told
 	hurry          bool   // tell at once
 	ackTimer       env.Timer
-	held, stale    int // messages that are held; those of them of a former life
+	pong           bool // a ping waits for its answer
+
+	held, stale           int // messages that are held, and those of former lives
+	heldBytes, staleBytes int // of them, with their headers
 
 	tick  env.Timer
 	quick bool // it is a short one
@@ -125,8 +135,39 @@ func New(cfg Config) *Channel {
 	for i := 0; i < len(c.epoch); i += 8 {
 		putUint64(c.epoch[i:], cfg.Env.Source().Uint64())
 	}
+	_, yields := cfg.Env.(env.Real)
+	c.writer = func() { c.write(yields) }
 	c.SpawnWith(nil)
 	return c
+}
+
+// Epoch returns the name of this life of the channel.
+func (c *Channel) Epoch() Epoch { return c.epoch }
+
+// Peer returns the epoch of the other end; zero: it has met none.
+func (c *Channel) Peer() Epoch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer
+}
+
+// Number returns the number of the next carrier, for an end that decides and
+// tells the other end by itself.
+func (c *Channel) Number() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given++
+	return c.given
+}
+
+// Meet tells a channel that was never attached who its other end is: it has
+// said so on a carrier on which it may think that the channel is.
+func (c *Channel) Meet(peer Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count.Carriers == 0 {
+		c.peer = peer
+	}
 }
 
 // SpawnWith has the writer run by spawn from now on; nil: on goroutines of its
@@ -169,13 +210,14 @@ func (c *Channel) Attach(on Carrier, theirs Offer, number uint64, in []byte) err
 	old := c.on
 	unknown, restarted := c.meet(theirs)
 	if number == 0 {
-		c.number++
+		c.given++
+		c.number = c.given
 		c.control = appendNumber(c.control[:0], typeAttach, c.number)
 	} else {
 		c.number, c.control = number, c.control[:0]
 	}
 	k := newCarrier(c, on, in)
-	c.on, c.next = k, 0
+	c.on, c.next, c.pong = k, 0, false
 	c.window = int(theirs.Window)
 	c.control = appendNumber(c.control, typeStart, c.out.sent+1)
 	if c.consumed > 0 {
@@ -193,7 +235,7 @@ func (c *Channel) Attach(on Carrier, theirs Offer, number uint64, in []byte) err
 		c.cfg.Restarted(unknown)
 	}
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 	k.start()
 	return nil
@@ -205,17 +247,37 @@ func (c *Channel) fits(theirs Offer, number uint64) error {
 	case c.err != nil:
 		return c.err
 	case theirs.Epoch == c.former && !c.former.IsZero(),
-		theirs.Epoch == c.peer && number != 0 && number <= c.number:
+		number != 0 && number <= c.number && (theirs.Epoch == c.peer || c.given != 0):
 		return ErrStale
+	case theirs.Epoch != c.peer && c.staleBytes+c.heldBytes > staleWindows*c.most():
+		return errStaleFull
 	case theirs.Peer == c.epoch && theirs.Epoch == c.peer && theirs.Taken > c.out.ever:
 		return ErrProtocol
 	}
 	return nil
 }
 
+// most is how many bytes a life of the other end may have under way to this one,
+// or waiting here: a window, or a message that comes alone.
+func (c *Channel) most() int { return max(c.cfg.Window, header+c.cfg.MaxMessage) }
+
+// staleWindows is how many windows of messages of former lives may wait to be
+// consumed, until no further life is met.
+const staleWindows = 4
+
+var errStaleFull = errors.New("durable: too many messages of former lives of the other end wait to be consumed")
+
+// outdate notes that what is held is of a former life. The caller holds mu.
+func (c *Channel) outdate() {
+	c.stale += c.held
+	c.staleBytes += c.heldBytes
+	c.held, c.heldBytes = 0, 0
+}
+
 // meet takes in how far the other end has come, and returns the messages of
 // unknown fate if it has started anew. The caller holds mu and the turn.
 func (c *Channel) meet(theirs Offer) (unknown [][]byte, restarted bool) {
+	c.digest(false)
 	if theirs.Epoch != c.peer {
 		if restarted = !c.peer.IsZero(); restarted {
 			unknown = c.out.reset()
@@ -226,8 +288,7 @@ func (c *Channel) meet(theirs Offer) (unknown [][]byte, restarted bool) {
 		c.former, c.peer = c.peer, theirs.Epoch
 		c.taken.Store(0)
 		c.consumed, c.told, c.owed = 0, 0, 0
-		c.stale += c.held
-		c.held = 0
+		c.outdate()
 		c.number = 0
 	}
 	taken := c.out.acked
@@ -271,6 +332,7 @@ func (c *Channel) stopTimers() {
 	if c.ackTimer != nil {
 		c.ackTimer.Stop()
 		c.ackTimer = nil
+		c.soon.Store(false)
 	}
 }
 
@@ -285,16 +347,25 @@ func (c *Channel) Detach(cause error) {
 }
 
 // End ends the channel at once, on this side. Calls after the first do nothing.
-func (c *Channel) End(err error) {
+func (c *Channel) End(err error) { c.end(err, false) }
+
+// Drop is End that returns the messages that the other end is not known to have
+// consumed, in the order sent.
+func (c *Channel) Drop(err error) (rest [][]byte) { return c.end(err, true) }
+
+func (c *Channel) end(err error, collect bool) (rest [][]byte) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return
+		return nil
 	}
-	c.err = err
+	c.err, c.final = err, c.out.acked
 	k := c.on
 	c.on = nil
 	c.stopTimers()
+	if collect {
+		rest = c.out.rest()
+	}
 	c.out.drop()
 	c.wakeSenders()
 	close(c.done)
@@ -302,6 +373,14 @@ func (c *Channel) End(err error) {
 	if k != nil {
 		k.end(err)
 	}
+	return rest
+}
+
+// Alone calls f when nothing is being delivered, and keeps that so meanwhile.
+func (c *Channel) Alone(f func()) {
+	c.turn.Acquire(c.cfg.Env)
+	defer c.turn.Release()
+	f()
 }
 
 // Done is closed when the channel has ended; Err says why.
@@ -335,6 +414,7 @@ func (c *Channel) On() Carrier {
 func (c *Channel) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.digest(false)
 	n := c.count
 	n.Waiting, n.WaitingBytes = int(c.out.last-c.out.acked), c.out.bytes()
 	n.Held = c.held + c.stale

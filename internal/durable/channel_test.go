@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +32,7 @@ type end struct {
 	*Channel
 	got      []uint64
 	restarts [][]uint64 // unknown messages
+	mu       sync.Mutex // guards lost
 	lost     []error
 	reasons  []string
 	hold     bool
@@ -52,7 +54,11 @@ func newEnd(change func(*Config)) *end {
 			}
 			e.restarts = append(e.restarts, numbers)
 		},
-		Lost:  func(err error) { e.lost = append(e.lost, err) },
+		Lost: func(err error) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.lost = append(e.lost, err)
+		},
 		Ended: func(reason []byte) { e.reasons = append(e.reasons, string(reason)) },
 	}
 	if change != nil {

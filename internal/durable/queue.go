@@ -1,17 +1,15 @@
 package durable
 
-import "sync"
-
-// Sizes of chunks: a queue that was empty begins with a small one.
-const (
-	smallChunk = 4 << 10
-	largeChunk = 64 << 10
+import (
+	"slices"
+	"sync"
 )
 
-var (
-	smallChunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, 0, smallChunk)} }}
-	largeChunks = sync.Pool{New: func() any { return &chunk{b: make([]byte, 0, largeChunk)} }}
-)
+// Sizes of chunks: a queue that was empty begins with a small one, and goes on
+// with larger ones the more there is in it.
+var chunkSizes = [...]int{4 << 10, 32 << 10, 256 << 10}
+
+var chunks [len(chunkSizes)]sync.Pool
 
 // A chunk holds whole frames, one after the other.
 type chunk struct {
@@ -51,7 +49,7 @@ func (q *queue) add(t byte, n int) []byte {
 	size := header + n
 	c := q.tail
 	if c == nil || cap(c.b)-len(c.b) < size {
-		c = newChunk(size, q.tail == nil)
+		c = newChunk(size, q.bytes())
 		if q.tail == nil {
 			q.head = c
 		} else {
@@ -71,12 +69,18 @@ func (q *queue) add(t byte, n int) []byte {
 	return c.b[at+header:]
 }
 
-func newChunk(size int, first bool) *chunk {
-	switch {
-	case first && size <= smallChunk:
-		return smallChunks.Get().(*chunk)
-	case size <= largeChunk:
-		return largeChunks.Get().(*chunk)
+// newChunk returns a chunk with room for size bytes, for a queue that holds some
+// already.
+func newChunk(size, held int) *chunk {
+	for i, n := range chunkSizes {
+		if size > n || held >= n && i < len(chunkSizes)-1 {
+			continue
+		}
+		if c, ok := chunks[i].Get().(*chunk); ok {
+			return c
+		}
+		size = n
+		break
 	}
 	return &chunk{b: make([]byte, 0, size)}
 }
@@ -87,11 +91,8 @@ func (q *queue) recycle(c *chunk) {
 		return // the writer still reads it: let it go
 	}
 	c.b, c.frames = c.b[:0], 0
-	switch cap(c.b) {
-	case smallChunk:
-		smallChunks.Put(c)
-	case largeChunk:
-		largeChunks.Put(c)
+	if i := slices.Index(chunkSizes[:], cap(c.b)); i >= 0 {
+		chunks[i].Put(c)
 	}
 }
 
@@ -211,18 +212,27 @@ func (q *queue) rewind(number uint64) (frames, bytes uint64) {
 // reset forgets what was ever sent, and returns it. What waits is numbered from
 // 1 on.
 func (q *queue) reset() (sent [][]byte) {
-	q.rewind(q.acked)
-	for q.sent < q.ever {
-		t, n := parseHeader(q.at.b[q.atOff:])
-		if t != typeClose {
-			sent = append(sent, append([]byte(nil), q.at.b[q.atOff+header:q.atOff+header+n]...))
-		}
-		q.forward(q.sent + 1)
-	}
+	sent = q.copies(q.ever)
 	q.ack(q.ever)
 	q.last -= q.acked
 	q.acked, q.sent, q.ever = 0, 0, 0
 	return sent
+}
+
+// rest returns copies of the messages that are not acked.
+func (q *queue) rest() [][]byte { return q.copies(q.last) }
+
+// copies returns those up to a number, and has what is behind it sent next.
+func (q *queue) copies(number uint64) (list [][]byte) {
+	q.rewind(q.acked)
+	for q.sent < number {
+		t, n := parseHeader(q.at.b[q.atOff:])
+		if t != typeClose {
+			list = append(list, append([]byte(nil), q.at.b[q.atOff+header:q.atOff+header+n]...))
+		}
+		q.forward(q.sent + 1)
+	}
+	return list
 }
 
 // drop empties the queue.

@@ -119,17 +119,18 @@ func (k *carrier) parse() error {
 
 // A batch is what the frames of one read come to.
 type batch struct {
-	ack      uint64 // the highest
-	consumed uint64 // messages
-	bytes    int    // of them, with their headers
-	received uint64
-	payload  uint64 // bytes
-	repeated uint64
-	held     int
-	hurry    bool // tell at once what was consumed
-	pong     bool // a ping asks for one
-	closed   bool
-	reason   []byte
+	ack       uint64 // the highest
+	consumed  uint64 // messages
+	bytes     int    // of them, with their headers
+	received  uint64
+	payload   uint64 // bytes
+	repeated  uint64
+	held      int
+	heldBytes int  // with their headers
+	hurry     bool // tell at once what was consumed
+	pong      bool // a ping asks for one
+	closed    bool
+	reason    []byte
 }
 
 // take deals with the whole frames in b and returns how many bytes they are,
@@ -151,14 +152,14 @@ func (c *Channel) take(k *carrier, b []byte) (used, need int, err error) {
 		err = c.frame(&got, t, b[used+header:used+header+n])
 		used += header + n
 	}
-	if k.over.Load() {
-		return len(b), 0, nil
-	}
 	if settled := c.settle(k, &got); err == nil {
 		err = settled
 	}
 	if got.closed {
 		c.closedByPeer(got.reason)
+	}
+	if k.over.Load() {
+		return len(b), 0, nil
 	}
 	return used, need, err
 }
@@ -210,6 +211,7 @@ func (c *Channel) message(got *batch, t byte, body []byte) error {
 	got.payload += uint64(len(body))
 	if c.cfg.Deliver(body, t == typeUrgent) {
 		got.held++
+		got.heldBytes += header + len(body)
 		return nil
 	}
 	got.consumed++
@@ -218,14 +220,13 @@ func (c *Channel) message(got *batch, t byte, body []byte) error {
 	return nil
 }
 
-// settle ends a batch of frames.
+// settle ends a batch of frames. What was delivered counts even if the carrier
+// was lost meanwhile: the other end is told that it has come, and does not send
+// it again. Under the turn.
 func (c *Channel) settle(k *carrier, got *batch) (err error) {
 	c.mu.Lock()
-	if c.on != k {
-		c.mu.Unlock()
-		return nil
-	}
 	c.held += got.held
+	c.heldBytes += got.heldBytes
 	c.count.Received += got.received
 	c.count.BytesReceived += got.payload
 	c.count.Repeated += got.repeated
@@ -233,6 +234,8 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 	switch {
 	case got.ack > c.out.ever:
 		err = fmt.Errorf("%w: it has consumed %d messages of %d", ErrProtocol, got.ack, c.out.ever)
+	case c.heldBytes > c.most()+int(c.eatenBytes.Load()):
+		err = fmt.Errorf("%w: %d bytes wait to be consumed, the window is %d", ErrProtocol, c.heldBytes, c.cfg.Window)
 	case got.ack > 0 && c.out.ack(got.ack):
 		c.wakeSenders()
 		c.losses = 0
@@ -242,13 +245,11 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 		c.losses = 0
 	}
 	c.tally(got.consumed, got.bytes, got.hurry)
-	if got.pong {
-		c.control = appendEmpty(c.control, typePong)
-	}
+	c.pong = c.pong || got.pong && c.on == k
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 	if finished {
 		c.End(errFinished)
@@ -266,10 +267,12 @@ func (c *Channel) tally(messages uint64, bytes int, hurry bool) {
 	}
 	c.consumed += messages
 	c.owed += bytes
-	if hurry || c.owed >= c.cfg.Window/4 {
+	switch {
+	case hurry || c.owed >= c.cfg.Window/4:
 		c.hurry = true
-	} else if c.ackTimer == nil && c.on != nil {
+	case c.ackTimer == nil && c.on != nil:
 		c.ackTimer = c.cfg.Env.AfterFunc(c.cfg.AckDelay, c.tellNow)
+		c.soon.Store(true)
 	}
 }
 
@@ -277,29 +280,45 @@ func (c *Channel) tally(messages uint64, bytes int, hurry bool) {
 func (c *Channel) tellNow() {
 	c.mu.Lock()
 	c.ackTimer = nil
-	c.hurry = c.hurry || c.consumed > c.told
+	c.soon.Store(false)
+	c.digest(true)
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 }
 
 // Consumed notes that messages for which Deliver has said that they are held
-// are consumed, in their order. bytes are theirs.
+// are consumed, in their order. bytes are theirs. hurry: the other end waits for
+// the news.
 func (c *Channel) Consumed(messages, bytes int, hurry bool) {
+	c.eaten.Add(int64(messages))
+	n := c.eatenBytes.Add(int64(bytes + header*messages))
+	if !hurry && c.soon.Load() && int(n) < c.cfg.Window/8 {
+		return // the timer will see to it
+	}
 	c.mu.Lock()
+	c.digest(hurry)
+	write := c.claim()
+	c.mu.Unlock()
+	if write {
+		(*c.spawn.Load())(c.writer)
+	}
+}
+
+// digest takes in what Consumed has noted. The caller holds mu.
+func (c *Channel) digest(hurry bool) {
+	messages, bytes := int(c.eaten.Swap(0)), int(c.eatenBytes.Swap(0))
 	if old := min(messages, c.stale); old > 0 {
 		c.stale -= old // of a former life of the other end
 		messages -= old
 	}
+	old := min(bytes, c.staleBytes)
+	c.staleBytes -= old
 	c.held -= messages
-	c.tally(uint64(messages), bytes+header*messages, hurry)
-	write := c.claim()
-	c.mu.Unlock()
-	if write {
-		(*c.spawn.Load())(c.write)
-	}
+	c.heldBytes -= bytes - old
+	c.tally(uint64(messages), bytes, hurry)
 }
 
 // lingering is how long an end whose other end has closed waits for it to close
@@ -311,13 +330,13 @@ const lingering = 1e9
 func (c *Channel) closedByPeer(reason []byte) {
 	c.mu.Lock()
 	c.closed = true
+	c.digest(false)
 	c.consumed, c.hurry = c.taken.Load(), true
-	c.stale += c.held
-	c.held = 0
+	c.outdate()
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 	if c.cfg.Ended != nil {
 		c.cfg.Ended(reason)

@@ -3,31 +3,33 @@ package durable
 import (
 	"context"
 	"runtime"
-
-	"github.com/plexus-net/plexus/internal/env"
 )
 
 // Send takes in a copy of p, and waits for room until ctx ends. urgent: the
 // other end is to tell at once that it has consumed it.
 func (c *Channel) Send(ctx context.Context, p []byte, urgent bool) (number uint64, err error) {
+	number, _, err = c.send(ctx, p, urgent)
+	return number, err
+}
+
+// send is Send that also returns the epoch of the other end.
+func (c *Channel) send(ctx context.Context, p []byte, urgent bool) (number uint64, peer Epoch, err error) {
 	for {
 		c.mu.Lock()
 		number, err = c.put(p, urgent)
 		if err != ErrFull {
+			peer = c.peer
 			write := err == nil && c.claim()
 			c.mu.Unlock()
 			if write {
-				(*c.spawn.Load())(c.write)
+				(*c.spawn.Load())(c.writer)
 			}
-			return number, err
+			return number, peer, err
 		}
 		ready := c.waitReady()
 		c.mu.Unlock()
-		if ctx == nil {
-			return 0, ErrFull
-		}
 		if c.cfg.Env.Wait(ready, ctx.Done(), nil) == 1 {
-			return 0, context.Cause(ctx)
+			return 0, peer, context.Cause(ctx)
 		}
 	}
 }
@@ -39,30 +41,39 @@ func (c *Channel) TrySend(p []byte, urgent bool) (number uint64, err error) {
 	write := err == nil && c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 	return number, err
 }
 
-// SendHere is Send by a goroutine that writes by itself, where nobody does.
-func (c *Channel) SendHere(ctx context.Context, p []byte) error {
-	for {
-		c.mu.Lock()
-		_, err := c.put(p, false)
-		if err != ErrFull {
-			write := err == nil && c.claim()
-			c.mu.Unlock()
-			if write {
-				c.write()
-			}
-			return err
-		}
-		ready := c.waitReady()
-		c.mu.Unlock()
-		if c.cfg.Env.Wait(ready, ctx.Done(), nil) == 1 {
-			return context.Cause(ctx)
-		}
+// Put is TrySend by a goroutine that writes by itself: where write is true, it
+// has to call Write. The frame may be as large as Config.MaxSend.
+func (c *Channel) Put(p []byte) (write bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err = c.put(p, false); err != nil {
+		return false, err
 	}
+	return c.claim(), nil
+}
+
+// Write writes what waits. Only those call it to whom Put has said so.
+func (c *Channel) Write() { c.write(false) }
+
+// Room waits until the other end has consumed something, the channel has ended,
+// or ctx has.
+func (c *Channel) Room(ctx context.Context) error {
+	c.mu.Lock()
+	if c.err != nil || c.out.bytes() == 0 {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	ready := c.waitReady()
+	c.mu.Unlock()
+	if c.cfg.Env.Wait(ready, ctx.Done(), nil) == 1 {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // put appends a message. The caller holds mu.
@@ -72,7 +83,7 @@ func (c *Channel) put(p []byte, urgent bool) (uint64, error) {
 		return 0, c.err
 	case c.finished != 0 || c.closed:
 		return 0, errFinished
-	case len(p) > c.cfg.MaxMessage:
+	case len(p) > max(c.cfg.MaxMessage, c.cfg.MaxSend):
 		return 0, ErrTooLarge
 	case c.out.bytes()+header+len(p) > c.cfg.Buffer && c.out.bytes() > 0:
 		return 0, ErrFull
@@ -111,10 +122,10 @@ func (c *Channel) Await(ctx context.Context, number uint64, epoch Epoch) error {
 	for {
 		c.mu.Lock()
 		switch {
-		case c.peer != epoch && !epoch.IsZero():
+		case c.peer != epoch && (!epoch.IsZero() || !c.former.IsZero()):
 			c.mu.Unlock()
 			return ErrRestarted
-		case c.out.acked >= number && c.err == nil:
+		case c.err == nil && c.out.acked >= number, c.err != nil && c.final >= number:
 			c.mu.Unlock()
 			return nil
 		case c.err != nil:
@@ -131,12 +142,7 @@ func (c *Channel) Await(ctx context.Context, number uint64, epoch Epoch) error {
 
 // SendUrgent is Send that also returns the epoch of the other end, for Await.
 func (c *Channel) SendUrgent(ctx context.Context, p []byte) (number uint64, peer Epoch, err error) {
-	if number, err = c.Send(ctx, p, true); err == nil {
-		c.mu.Lock()
-		peer = c.peer
-		c.mu.Unlock()
-	}
-	return number, peer, err
+	return c.send(ctx, p, true)
 }
 
 // Last returns the number of the message that was sent last, and the epoch of the
@@ -160,7 +166,7 @@ func (c *Channel) Finish(reason []byte) {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.write)
+		(*c.spawn.Load())(c.writer)
 	}
 }
 
@@ -176,7 +182,7 @@ func (c *Channel) claim() bool {
 // pending reports whether there is something that may be written. The caller
 // holds mu.
 func (c *Channel) pending() bool {
-	return len(c.control) > 0 || c.hurry || c.out.fits(c.room())
+	return len(c.control) > 0 || c.pong || c.hurry || c.out.fits(c.room())
 }
 
 // room returns how many bytes the other end's window has room for; a message is
@@ -194,10 +200,9 @@ const packed = 4 << 10
 
 // write writes until there is nothing to write. It is run by one goroutine at a
 // time, the one for which claim was true.
-func (c *Channel) write() {
-	_, yields := c.cfg.Env.(env.Real)
+func (c *Channel) write(yield bool) {
 	for {
-		if yields {
+		if yield {
 			runtime.Gosched() // senders that are runnable now join this batch
 		}
 		c.mu.Lock()
@@ -225,11 +230,16 @@ func (c *Channel) write() {
 // batch returns what to write next. The caller holds mu.
 func (c *Channel) batch() (pack, data []byte) {
 	data = c.out.take(c.room())
+	c.digest(false)
 	if c.consumed > c.told && (c.hurry || len(data) > 0) {
 		c.control = appendNumber(c.control, typeAck, c.consumed)
 		c.told, c.owed, c.hurry = c.consumed, 0, false
 	}
 	c.hurry = false
+	if c.pong {
+		c.control = appendEmpty(c.control, typePong)
+		c.pong = false
+	}
 	if len(data) > 0 {
 		c.quicken()
 	}

@@ -95,6 +95,10 @@ func putUint64(b []byte, n uint64) { binary.BigEndian.PutUint64(b, n) }
 // AttachFrame is how many bytes the frame takes that moves a channel.
 const AttachFrame = numberSize
 
+// AppendAttach appends a frame that moves the channel to its carrier, for an end
+// that decides and tells the other by itself.
+func AppendAttach(b []byte, number uint64) []byte { return appendNumber(b, typeAttach, number) }
+
 // ParseAttach reads a frame that moves the channel to its carrier.
 func ParseAttach(b []byte) (number uint64, err error) {
 	if len(b) < numberSize {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/durable"
 )
 
 // magic starts every hello, so that a stray client is told apart at once.
@@ -33,7 +34,20 @@ type Hello struct {
 	MaxMessage             uint32 // largest payload that the sender takes
 	RoutedWindow           uint32 // bytes of routed messages that may be under way to it
 	Services               []Service
+	// Session is what the sender offers for a durable link; no epoch: it wants
+	// none. Resume is what it offers for those that it has, or may have, with the
+	// receiver already. Said counts what the sender has said to anybody. Renew:
+	// the sender has lost the connection that carried the session.
+	Session durable.Offer
+	Resume  []durable.Offer
+	Said    uint64
+	Renew   bool
 }
+
+const sessionSize = durable.OfferSize + 8 + 1
+
+// MaxResume is how many sessions a hello may offer to resume.
+const MaxResume = 4
 
 // The fields of a hello, each as tag, length and value. Unknown ones are
 // skipped, so that later versions can add to them.
@@ -43,6 +57,8 @@ const (
 	fieldInstance
 	fieldLimits
 	fieldServices
+	fieldSession
+	fieldResume
 )
 
 // AppendHello appends a whole frame.
@@ -63,8 +79,29 @@ func AppendHello(dst []byte, h *Hello) []byte {
 		services := appendServices(nil, h.Services)
 		dst = append(dst, fieldServices)
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(services)))
-		return append(dst, services...)
+		dst = append(dst, services...)
+		return appendSessions(dst, h)
 	})
+}
+
+func appendSessions(dst []byte, h *Hello) []byte {
+	if !h.Session.Epoch.IsZero() {
+		dst = durable.AppendOffer(append(dst, fieldSession, 0, sessionSize), h.Session)
+		dst = binary.BigEndian.AppendUint64(dst, h.Said)
+		renew := byte(0)
+		if h.Renew {
+			renew = 1
+		}
+		dst = append(dst, renew)
+	}
+	if len(h.Resume) == 0 {
+		return dst
+	}
+	dst = append(dst, fieldResume, 0, byte(len(h.Resume)*durable.OfferSize))
+	for _, o := range h.Resume {
+		dst = durable.AppendOffer(dst, o)
+	}
+	return dst
 }
 
 // AppendServices appends a frame that replaces the services of the hello.
@@ -109,7 +146,7 @@ func ParseHello(b []byte) (*Hello, error) {
 		if n > len(b)-3 {
 			return nil, malformed("field %d of a hello has %d bytes and %d are left", tag, n, len(b)-3)
 		}
-		if tag <= fieldServices {
+		if tag <= fieldResume {
 			if seen&(1<<tag) != 0 {
 				return nil, malformed("field %d of a hello is there twice", tag)
 			}
@@ -148,6 +185,33 @@ func (h *Hello) field(tag byte, v []byte) error {
 		services, err := ParseServices(v)
 		h.Services = services
 		return err
+	case fieldSession:
+		return h.session(v)
+	case fieldResume:
+		return h.resume(v)
+	}
+	return nil
+}
+
+func (h *Hello) session(v []byte) (err error) {
+	if len(v) < sessionSize {
+		return malformed("session of a hello has %d bytes", len(v))
+	}
+	if h.Session, err = durable.ParseOffer(v); err != nil {
+		return malformed("session of a hello: %v", err)
+	}
+	h.Said, h.Renew = binary.BigEndian.Uint64(v[durable.OfferSize:]), v[durable.OfferSize+8]&1 != 0
+	return nil
+}
+
+func (h *Hello) resume(v []byte) error {
+	for len(v) > 0 && len(h.Resume) < MaxResume {
+		o, err := durable.ParseOffer(v)
+		if err != nil {
+			return malformed("session to resume of a hello: %v", err)
+		}
+		h.Resume = append(h.Resume, o)
+		v = v[durable.OfferSize:]
 	}
 	return nil
 }

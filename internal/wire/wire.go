@@ -301,3 +301,18 @@ func ParseRefused(b []byte) (t Type, service identity.ServiceID, err error) {
 	}
 	return Type(b[0]), identity.ServiceID(binary.BigEndian.Uint16(b[1:])), nil
 }
+
+// AppendReady appends the frame of a sender that has said so much, to anybody,
+// and that decides that the connection has a number of its session, if it does.
+func AppendReady(dst []byte, said, number uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(AppendPrefix(dst, TypeReady, 16), said)
+	return binary.BigEndian.AppendUint64(dst, number)
+}
+
+// ParseReady reads the body of a ready; one that is empty counts nothing.
+func ParseReady(b []byte) (said, number uint64) {
+	if len(b) >= 16 {
+		said, number = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	}
+	return said, number
+}

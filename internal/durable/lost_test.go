@@ -1,0 +1,239 @@
+package durable
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// A tape is a carrier that brings what it is told, in the pieces that it is told,
+// and keeps what is written to it.
+type tape struct {
+	in     chan []byte
+	rest   []byte
+	closed chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	wrote bytes.Buffer
+	cause error
+}
+
+func newTape() *tape { return &tape{in: make(chan []byte, 1), closed: make(chan struct{})} }
+
+func (t *tape) Read(p []byte) (int, error) {
+	if len(t.rest) == 0 {
+		select {
+		case t.rest = <-t.in:
+		case <-t.closed:
+			return 0, io.ErrClosedPipe
+		}
+	}
+	n := copy(p, t.rest)
+	t.rest = t.rest[n:]
+	return n, nil
+}
+
+func (t *tape) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cause != nil {
+		return 0, t.cause
+	}
+	return t.wrote.Write(p)
+}
+
+func (t *tape) Close(cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cause == nil {
+		t.cause = cause
+		close(t.closed)
+	}
+	return nil
+}
+
+// frames returns what was written, by types; for those with a number, the last.
+func (t *tape) frames() map[byte]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := map[byte]uint64{}
+	for b := t.wrote.Bytes(); len(b) >= header; {
+		k, n := parseHeader(b)
+		last[k] = 0
+		if n == 8 {
+			last[k] = binary.BigEndian.Uint64(b[header:])
+		}
+		b = b[header+n:]
+	}
+	return last
+}
+
+// A stranger is what a channel thinks that its other end is.
+func stranger(b byte, knows Epoch, taken uint64) Offer {
+	return Offer{Epoch: Epoch{b}, Peer: knows, Taken: taken, Window: 1 << 20, MaxMessage: 8 << 10}
+}
+
+func frame(b []byte, t byte, body []byte) []byte {
+	b = append(b, 0, 0, 0, 0)
+	putHeader(b[len(b)-header:], t, len(body))
+	return append(b, body...)
+}
+
+// What was delivered counts although the carrier is lost in the middle of a
+// batch: the other end hears that it was consumed.
+func TestLostInTheMiddleOfABatch(t *testing.T) {
+	for _, hold := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var ch *Channel
+			delivered := 0
+			ch = newEnd(func(c *Config) {
+				c.Deliver = func([]byte, bool) bool {
+					if delivered++; delivered == 2 {
+						ch.Detach(errors.New("the writer has failed"))
+					}
+					return hold
+				}
+			}).Channel
+			first := newTape()
+			if err := ch.Attach(first, stranger(1, Epoch{}, 0), 1, nil); err != nil {
+				t.Fatal(err)
+			}
+			b := appendNumber(nil, typeStart, 1)
+			for n := range uint64(3) {
+				b = frame(b, typeData, message(n+1, 0))
+			}
+			first.in <- b
+			synctest.Wait()
+			if c := ch.Counts(); delivered != 2 || c.Received != 2 || hold && c.Held != 2 {
+				t.Fatalf("hold %t: %d delivered, %+v", hold, delivered, c)
+			}
+			if hold {
+				ch.Consumed(2, 16, false)
+				if c := ch.Counts(); c.Held != 0 {
+					t.Errorf("%+v", c)
+				}
+			}
+			second := newTape()
+			if err := ch.Attach(second, stranger(1, ch.Epoch(), 0), 2, nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := second.frames()[typeAck]; got != 2 {
+				t.Errorf("hold %t: the other end is told that %d were consumed, want 2", hold, got)
+			}
+			ch.End(io.EOF)
+		})
+	}
+}
+
+// A peer that sends more than its window is cut off, and so is one that starts
+// anew again and again while nothing is consumed.
+func TestWindowIsEnforced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		e.hold = true
+		met := 0
+		for life := range byte(100) {
+			k := newTape()
+			err := e.Attach(k, stranger(life+1, Epoch{}, 0), 1, nil)
+			if err != nil {
+				if !errors.Is(err, errStaleFull) {
+					t.Error(err)
+				}
+				break
+			}
+			met++
+			k.in <- appendNumber(nil, typeStart, 1)
+			for n := uint64(1); e.On() != nil; n++ {
+				if n > 100 {
+					t.Fatal("a peer may send without bound")
+				}
+				select {
+				case k.in <- frame(nil, typeData, message(n, 4000)):
+				case <-k.closed:
+				}
+				synctest.Wait()
+			}
+			if !errors.Is(e.lost[len(e.lost)-1], ErrProtocol) {
+				t.Errorf("the carrier was lost by %v", e.lost)
+			}
+		}
+		if n := len(e.got); met > 2*staleWindows || n > 10*staleWindows {
+			t.Errorf("%d lives were met, %d messages of 4000 bytes wait; the window is 16 KiB", met, n)
+		}
+		e.Consumed(len(e.got), 4000*len(e.got), false)
+		if c := e.Counts(); c.Held != 0 || e.staleBytes+e.heldBytes != 0 {
+			t.Errorf("all was consumed, and %+v, %d + %d bytes", c, e.staleBytes, e.heldBytes)
+		}
+		if err := e.Attach(newTape(), stranger(200, Epoch{}, 0), 1, nil); err != nil {
+			t.Error(err)
+		}
+		e.End(io.EOF)
+	})
+}
+
+// Probes that nobody reads the answers of take no memory.
+func TestPingsAreAnsweredOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		k := newTape()
+		block := make(chan struct{})
+		e.SpawnWith(func(write func()) { go func() { <-block; write() }() })
+		if err := e.Attach(k, stranger(1, Epoch{}, 0), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 {
+			k.in <- appendEmpty(nil, typePing)
+		}
+		synctest.Wait()
+		if n := len(e.control); n > 100 {
+			t.Errorf("%d bytes of answers wait", n)
+		}
+		close(block)
+		synctest.Wait()
+		if _, ok := k.frames()[typePong]; !ok {
+			t.Error("no answer was sent")
+		}
+		e.End(io.EOF)
+	})
+}
+
+// Await tells lives of the other end apart even if it met none when the message
+// was sent; and what was consumed stays so when the channel ends.
+func TestAwaitAcrossLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		number, peer, err := e.SendUrgent(t.Context(), message(1, 0))
+		if err != nil || !peer.IsZero() {
+			t.Fatal(peer, err)
+		}
+		for life := range byte(2) {
+			if err := e.Attach(newTape(), stranger(life+1, Epoch{}, 0), 1, nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if err := e.Await(t.Context(), number, peer); err != ErrRestarted {
+			t.Errorf("Await = %v, want ErrRestarted", err)
+		}
+		k := newTape()
+		if err := e.Attach(k, stranger(2, e.Epoch(), 0), 2, nil); err != nil {
+			t.Fatal(err)
+		}
+		number, peer, _ = e.SendUrgent(t.Context(), message(2, 0))
+		synctest.Wait()
+		k.in <- append(appendNumber(nil, typeStart, 1), appendNumber(nil, typeAck, number)...)
+		synctest.Wait()
+		e.End(io.EOF)
+		if err := e.Await(t.Context(), number, peer); err != nil {
+			t.Errorf("Await of a message that was consumed before the end = %v", err)
+		}
+		if err := e.Await(t.Context(), number+1, peer); err != io.EOF {
+			t.Errorf("Await of one that was not = %v", err)
+		}
+	})
+}

@@ -1,0 +1,173 @@
+package network
+
+import (
+	"slices"
+	"time"
+
+	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/durable"
+	"github.com/plexus-net/plexus/internal/env"
+	"github.com/plexus-net/plexus/internal/wire"
+)
+
+// A renewal is what a link does to get another connection. Guarded by Node.mu.
+type renewal struct {
+	addresses []identity.Address // where the other end was dialled
+	limit     env.Timer          // ends the link; nil: it is on a connection
+	dialling  bool
+}
+
+// suspend looks for another connection in place of one that broke.
+func (l *link) suspend(err error) {
+	n := l.n
+	n.mu.Lock()
+	r := &l.renewal
+	if r.limit == nil {
+		r.limit = n.env.AfterFunc(n.cfg.Limits.ResumeTime, func() {
+			l.abort(&conn.CloseError{Code: conn.CodeUnreachable, Reason: "no connection took the place of the one that broke within Limits.ResumeTime", Err: err})
+		})
+	}
+	peer := identity.PeerAddress{ID: l.node, Addresses: r.addresses}
+	if w := n.wanted[l.node]; w != nil {
+		peer.Addresses = w.peer.Addresses
+	}
+	cause := l.cause()
+	bye := cause != nil && (l.parted.Load() || len(peer.Addresses) == 0)
+	dial := !bye && !r.dialling && len(peer.Addresses) > 0 && !n.stopping
+	if dial {
+		r.dialling = true
+		n.running.add(1)
+	}
+	n.mu.Unlock()
+	if bye {
+		l.c.Close(cause) // nobody is left to say goodbye to
+		return
+	}
+	l.log.Debug("connection broke", "peer", l.node.Short(), "err", err)
+	if dial {
+		n.env.Go(func() { l.renew(peer) })
+	}
+}
+
+// renew dials until the link is on a connection again, or has ended.
+func (l *link) renew(peer identity.PeerAddress) {
+	n := l.n
+	defer n.running.done()
+	for fails := 0; ; fails++ {
+		if fails > 0 {
+			n.pause(l.ctx, min(n.backoff(fails), maxRenewPause))
+		}
+		n.mu.Lock()
+		if l.renewal.limit == nil || l.ctx.Err() != nil {
+			l.renewal.dialling = false
+			n.mu.Unlock()
+			return
+		}
+		n.mu.Unlock()
+		ctx, cancel := env.WithTimeout(n.env, l.ctx, n.cfg.Limits.DialTime)
+		if _, err := n.dial(ctx, &dial{peer: peer, renews: l}); err != nil {
+			l.log.Debug("no other connection yet", "peer", l.node.Short(), "err", err)
+		}
+		cancel()
+	}
+}
+
+// maxRenewPause bounds the time between two dials for a link whose connection
+// broke.
+const maxRenewPause = 2 * time.Second
+
+// renewed ends what suspend began.
+func (l *link) renewed() {
+	l.n.mu.Lock()
+	defer l.n.mu.Unlock()
+	if l.renewal.limit != nil && !l.suspended() { // it may have broken already
+		l.renewal.limit.Stop()
+		l.renewal.limit = nil
+		l.renewals.Add(1)
+		l.n.count.renewed.Add(1)
+	}
+}
+
+// disowns reports whether the other end no longer knows the session of the link:
+// it has started anew, or has said hello without offering to resume it after it
+// had said that it is ready for it.
+func (l *link) disowns(h *wire.Hello) bool {
+	if slices.ContainsFunc(h.Resume, l.session.knows) {
+		return false
+	}
+	return h.Instance != l.peerInstance || h.Said > l.peerReady
+}
+
+// suspended reports whether the link is on no connection.
+func (l *link) suspended() bool { return l.session != nil && l.session.ch.On() == nil }
+
+// A kept session is one on which the other end may open a link, or has: this end
+// goes on with it even if it does not learn of that.
+type kept struct {
+	session *session
+	opening bool // here, too
+	until   time.Time
+}
+
+// keepSession keeps a session of which this end is about to say that it is ready.
+// peer is the epoch of the other end.
+func (n *Node) keepSession(s *session, peer durable.Epoch) {
+	s.ch.Meet(peer)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.env.Now()
+	for id, list := range n.kept {
+		if now.After(list[len(list)-1].until) {
+			delete(n.kept, id)
+		}
+	}
+	list := n.kept[s.node]
+	if len(list) == wire.MaxResume {
+		list = list[1:]
+	}
+	if len(n.kept) < maxKept || list != nil {
+		n.kept[s.node] = append(slices.Clip(list), kept{s, true, now.Add(n.cfg.Limits.ResumeTime)})
+	}
+}
+
+// settleSession ends the opening of a kept session on this side. refused: the
+// other end has not opened it either.
+func (n *Node) settleSession(s *session, refused bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := slices.Clone(n.kept[s.node])
+	for i := range list {
+		if list[i].session == s {
+			list[i].opening = false
+		}
+	}
+	if refused {
+		list = slices.DeleteFunc(list, func(k kept) bool { return k.session == s })
+	}
+	if n.kept[s.node] = list; len(list) == 0 {
+		delete(n.kept, s.node)
+	}
+}
+
+// maxKept bounds the nodes with which sessions are kept.
+const maxKept = 1024
+
+// resumable returns the sessions that this node has, or may have, with the one at
+// the other end. Those of links that end are renewed only to say so.
+func (n *Node) resumable(o *candidate) []kept {
+	node := o.c.Node()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o.renews != nil {
+		return []kept{{session: o.renews.session}}
+	}
+	if l := n.byNode[node]; l != nil {
+		if l.session != nil && l.cause() == nil {
+			return []kept{{session: l.session}}
+		}
+		return nil
+	}
+	now := n.env.Now()
+	return slices.DeleteFunc(slices.Clone(n.kept[node]), func(k kept) bool { return now.After(k.until) })
+}
