@@ -248,6 +248,7 @@ func (n *Node) State() State {
 	users := make(map[identity.ServiceID]int)
 	for _, l := range links {
 		c := ConnState{Info: l.info, Stats: l.stats()}
+		c.Local, c.Remote = l.c.LocalAddr(), l.c.RemoteAddr() // of a durable one they change
 		for _, s := range *l.slots.Load() {
 			if s.peer.ID != 0 && !s.peer.Private {
 				c.Services = append(c.Services, s.peer.Service)

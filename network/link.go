@@ -379,24 +379,25 @@ func (l *link) cause() error {
 // there is something to write.
 func (l *link) start() {
 	l.n.running.add(1)
-	if l.session != nil {
-		l.session.Feed(l.feed)
+	f, feeds := l.c.(env.Feeder)
+	if _, real := l.n.env.(env.Real); !feeds || real {
 		l.n.running.add(1)
 		l.n.env.Go(l.writeLoop)
-		return
+	} else {
+		write := l.writeLoop
+		l.out.writeOnDemand(func() {
+			l.n.running.add(1)
+			l.n.env.Go(write)
+		})
 	}
-	f, ok := l.c.(env.Feeder)
-	if !ok {
-		l.n.running.add(1)
+	switch {
+	case !feeds:
 		l.n.env.Go(l.readLoop)
-		l.n.env.Go(l.writeLoop)
+		return
+	case l.session != nil:
+		f.Feed(l.feed)
 		return
 	}
-	write := l.writeLoop
-	l.out.writeOnDemand(func() {
-		l.n.running.add(1)
-		l.n.env.Go(write)
-	})
 	l.n.env.Go(func() {
 		l.parse()
 		f.Feed(l.feed)

@@ -91,6 +91,22 @@ var storms = []struct {
 	}},
 }
 
+// TestDurableChaos is TestChaos with durable connections: what breaks them is
+// mended, and who loses one is told what may not have arrived.
+func TestDurableChaos(t *testing.T) {
+	for i, storm := range storms {
+		t.Run(storm.name, func(t *testing.T) {
+			t.Parallel()
+			sc := storm.scenario()
+			sc.Durable = true
+			if sc.Seeds = (*seeds + len(storms) - 1 - i) / len(storms); sc.Seeds == 0 {
+				t.Skip("no seeds left for it")
+			}
+			testnet.Check(t, sc)
+		})
+	}
+}
+
 // TestChaos has networks of all that plexus ships live through whatever may
 // happen to them. With -seeds 200 it takes minutes.
 func TestChaos(t *testing.T) {

@@ -30,7 +30,7 @@ func NoLeaks() Invariant {
 func newLeaks(s *Sim) *leaks {
 	limits := &s.scenario.Limits
 	return &leaks{s: s, health: s.health(), dials: make(map[dialKey]time.Duration), dialled: make(map[placeKey]time.Duration),
-		idle:    cmp.Or(limits.IdleTime, 15*time.Second) + slack,
+		idle:    max(cmp.Or(limits.IdleTime, 15*time.Second), s.scenario.renewal()) + slack,
 		opening: cmp.Or(limits.HandshakeTime, 10*time.Second) + slack,
 		dial:    cmp.Or(limits.DialTime, 20*time.Second) + slack}
 }

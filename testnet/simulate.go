@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -28,8 +29,9 @@ type Scenario struct {
 	// Register puts behaviours on a node before it runs, and again whenever
 	// it restarts.
 	Register func(n *Node) error
-	// Limits of every node.
-	Limits network.Limits
+	// Limits of every node, and whether its connections are durable.
+	Limits  network.Limits
+	Durable bool
 
 	// Link is the way between any two nodes, Links that from one node to
 	// another, where it is set.
@@ -57,6 +59,15 @@ type Scenario struct {
 	Seed uint64
 	// Log receives the logs of all nodes, with virtual times. Default: nothing.
 	Log *slog.Logger
+}
+
+// renewal is how long a durable connection may be without one that carries it,
+// until that is noticed and a little after.
+func (sc *Scenario) renewal() time.Duration {
+	if !sc.Durable {
+		return 0
+	}
+	return cmp.Or(sc.Limits.ResumeTime, 30*time.Second) + 10*time.Second
 }
 
 // A Sim is a network that is simulated. It belongs to the goroutine that made

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
@@ -150,6 +151,7 @@ type trafficRun struct {
 	stats  TrafficStats
 	echo   rpc.Method[call, call]
 	relay  rpc.Method[call, call]
+	fates  []fate
 	kept   [len(promises)]bool // which of the invariants are those of the run
 }
 
@@ -209,8 +211,12 @@ func (r *trafficRun) note(e *Event) error {
 // patience is how long a message may wait while its connection is open.
 const patience = 15 * time.Second
 
+// patience is how long one may wait if connections may be durable.
+func (r *trafficRun) patience() time.Duration { return r.s.scenario.renewal() + patience }
+
 // waiting looks for messages that do not arrive.
 func (r *trafficRun) waiting() error {
+	patience := r.patience()
 	for i := range r.lives {
 		l := r.present(i)
 		if l == nil || !r.health.steady(i, patience) {
@@ -228,7 +234,55 @@ func (r *trafficRun) waiting() error {
 			}
 		}
 	}
-	return nil
+	return r.unfulfilled()
+}
+
+// A fate is what the sender was told when a durable connection ended: the
+// messages before number have arrived.
+type fate struct {
+	flow   *flow
+	number uint64
+	by     time.Duration // when their receiver has to have them
+	from   int
+	conn   identity.ConnID
+}
+
+// told takes down what a sender was told of its messages to the handler, or the
+// behaviour, at the other end of a connection.
+func (r *trafficRun) told(l *trafficLife, c conn.Info, kind conn.Kind, cause error) {
+	f := l.flows[flowKey{c.ID, kind}]
+	var ce *conn.CloseError
+	if f == nil || !errors.As(cause, &ce) {
+		return
+	}
+	number := f.next
+	for _, m := range slices.Backward(ce.Unacknowledged) {
+		if m.Kind != kind {
+			continue
+		}
+		number--
+		if got := numberOf(m.Payload); got != number {
+			r.broken(delivered, "node %d: at the end of connection %d it was told that message %d may not have arrived, where %d should stand", l.node.Index, c.ID, got, number)
+			return
+		}
+	}
+	r.fates = append(r.fates, fate{f, number, r.s.Now() + patience, l.node.Index, c.ID})
+}
+
+// unfulfilled looks for messages that have not arrived though their sender was
+// told so.
+func (r *trafficRun) unfulfilled() (err error) {
+	r.fates = slices.DeleteFunc(r.fates, func(f fate) bool {
+		to := f.flow.to
+		if f.flow.got >= f.number || to == nil || to.over || r.present(to.node.Index) != to {
+			return true
+		}
+		if due := r.s.Now() >= f.by; due && r.health.steady(to.node.Index, patience) {
+			err = fmt.Errorf("node %d was told at the end of connection %d that the messages before %d have arrived; %d has not", f.from, f.conn, f.number, f.flow.got)
+		}
+		return false
+	})
+	return err
 }
 
 // unanswered looks for calls that do not end.

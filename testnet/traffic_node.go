@@ -108,6 +108,10 @@ func (l *trafficLife) OnConnect(a *agent.Behavior, c conn.Info) behavior.Handler
 // OnDisconnect ends what goes over the connection.
 func (l *trafficLife) OnDisconnect(_ *agent.Behavior, c conn.Info, cause error) {
 	l.parted(c, conn.AsCloseError(cause).Code)
+	if l.run.s.scenario.Durable {
+		l.run.told(l, c, kindConn, cause)
+		l.run.told(l, c, kindPeer, cause)
+	}
 	for _, kind := range []conn.Kind{kindConn, kindPeer, kindLoose} {
 		if f := l.flows[flowKey{c.ID, kind}]; f != nil {
 			f.sent = nil
@@ -269,6 +273,9 @@ func (l *trafficLife) payload(rng *rand.Rand, id identity.ConnID, number uint64,
 	b = binary.BigEndian.AppendUint32(b, to)
 	return fill(b[:size])
 }
+
+// numberOf returns the number of a message.
+func numberOf(payload []byte) uint64 { return binary.BigEndian.Uint64(payload[16:]) }
 
 // fill fills in what follows from the header and the length.
 func fill(b []byte) []byte {

@@ -79,7 +79,7 @@ func (w *simulated) start(n *Node) error {
 		log = slog.New(&clockHandler{log.Handler(), n.host})
 	}
 	n.Table = sc.Router(n.Key.ID())
-	inner, err := network.New(network.Config{Key: n.Key, Router: n.Table, Limits: sc.Limits, Log: log,
+	inner, err := network.New(network.Config{Key: n.Key, Router: n.Table, Limits: sc.Limits, Durable: sc.Durable, Log: log,
 		Transports: []conn.Transport{n.host.Transport()}})
 	if err != nil {
 		return err
