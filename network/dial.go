@@ -11,6 +11,7 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/env"
+	"github.com/plexus-net/plexus/internal/race"
 )
 
 // A dial is an attempt to connect to a node, or the memory of those that
@@ -91,9 +92,9 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 	n.env.Go(func() {
 		defer n.running.done()
 		n.env.Wait(n.started, ctx.Done(), nil) // behaviours hear nothing before they have started
-		limit := n.env.AfterFunc(n.cfg.Limits.DialTime, cancel)
-		defer limit.Stop()
-		l, err := n.dial(ctx, d)
+		limited, stop := env.WithTimeout(n.env, ctx, n.cfg.Limits.DialTime)
+		defer stop()
+		l, err := n.dial(limited, d)
 		n.dialled(d, l, err)
 	})
 	return d, nil
@@ -124,43 +125,53 @@ func (n *Node) pruneDials(now time.Time) {
 	}
 }
 
-// dial tries the addresses in turn.
+// dial races the addresses, and opens a link on the connection that comes first.
+// Where that fails, the others have their turn.
 func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
 	n.count.dials.Add(1)
+	peer := d.peer.ID
+	order := n.addresses.Order(peer, d.peer.Addresses, nil)
 	var errs []error
-	for i, addr := range d.peer.Addresses {
-		t := n.transport(addr.Scheme)
-		if t == nil {
-			errs = append(errs, fmt.Errorf("%s: no transport for %s://", addr, addr.Scheme))
-			continue
-		}
-		share, cancel := ctx, context.CancelFunc(func() {})
-		if left := len(d.peer.Addresses) - i; left > 1 {
-			// An address that does not answer leaves time for the others.
-			share, cancel = context.WithCancel(ctx)
-			limit := n.env.AfterFunc(n.cfg.Limits.DialTime/time.Duration(left+1), cancel)
-			stop := cancel
-			cancel = func() { limit.Stop(); stop() }
-		}
-		c, err := t.Dial(share, n.local, d.peer.ID, addr)
-		cancel()
-		if err == nil {
-			var l *link
-			if l, err = n.open(ctx, &candidate{c: c, dir: conn.Outgoing, addresses: d.peer.Addresses, renews: d.renews}); err == nil {
-				return l, nil
-			}
-			if errors.Is(err, conn.CodeReplaced) {
-				if l := n.await(ctx, d.peer.ID); l != nil {
-					return l, nil // the two nodes have dialled each other
-				}
-			}
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
-		if ctx.Err() != nil {
+	for len(order) > 0 && ctx.Err() == nil {
+		c, i, err := race.Dial(ctx, n.env, race.Config{Go: n.goRunning, Lost: func(i int, _ error) { n.addresses.Failed(peer, order[i]) }}, order,
+			func(ctx context.Context, addr identity.Address) (conn.Conn, error) { return n.dialOne(ctx, peer, addr) },
+			func(c conn.Conn) { c.Close(&conn.CloseError{Code: conn.CodeReplaced, Reason: race.ErrSlower.Error()}) })
+		if err != nil {
+			errs = append(errs, err)
 			break
 		}
+		l, err := n.open(ctx, &candidate{c: c, dir: conn.Outgoing, addresses: d.peer.Addresses, renews: d.renews})
+		if err == nil {
+			n.addresses.Worked(peer, order[i])
+			return l, nil
+		}
+		if errors.Is(err, conn.CodeReplaced) {
+			if l := n.await(ctx, peer); l != nil {
+				return l, nil // the two nodes have dialled each other
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", order[i], err))
+		order = slices.Delete(slices.Clone(order), i, i+1)
 	}
-	return nil, fmt.Errorf("network: dial %s: %w", d.peer.ID.Short(), errors.Join(errs...))
+	return nil, fmt.Errorf("network: dial %s: %w", peer.Short(), errors.Join(errs...))
+}
+
+// dialOne dials one address.
+func (n *Node) dialOne(ctx context.Context, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
+	t := n.transport(addr.Scheme)
+	if t == nil {
+		return nil, fmt.Errorf("no transport for %s://", addr.Scheme)
+	}
+	return t.Dial(ctx, n.local, peer, addr)
+}
+
+// goRunning runs f beside the caller; the node does not stop before it returns.
+func (n *Node) goRunning(f func()) {
+	n.running.add(1)
+	n.env.Go(func() {
+		defer n.running.done()
+		f()
+	})
 }
 
 // await waits for the other connection that a node has chosen in place of a

@@ -15,6 +15,7 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/env"
+	"github.com/plexus-net/plexus/internal/race"
 	"github.com/plexus-net/plexus/internal/wire"
 	"github.com/plexus-net/plexus/router"
 )
@@ -69,6 +70,8 @@ type Node struct {
 	pings     map[uint64]ping
 	caretaker env.Timer
 
+	addresses *race.Memory[identity.NodeID, identity.Address]
+
 	said    atomic.Uint64 // hellos and readies
 	routing sync.Mutex    // serialises calls of the learner
 	setup   env.Lock      // serialises Register and Unregister
@@ -104,7 +107,7 @@ func newNode(cfg Config, e env.Env) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, self: cfg.Key.ID(), env: e, instance: e.Source().Uint64(),
+	n := &Node{cfg: cfg, self: cfg.Key.ID(), env: e, addresses: race.NewMemory[identity.NodeID, identity.Address](e, race.MemoryConfig{}), instance: e.Source().Uint64(),
 		started: make(chan struct{}), stopped: make(chan struct{}), setup: env.NewLock(),
 		byNode: make(map[identity.NodeID]*link), pending: make(map[identity.NodeID]chan struct{}), perHost: make(map[string]int),
 		dials: make(map[identity.NodeID]*dial), wanted: make(map[identity.NodeID]*want), kept: make(map[identity.NodeID][]kept), pings: make(map[uint64]ping),
