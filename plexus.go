@@ -58,6 +58,9 @@ type Config struct {
 	Target int
 	// Transports make the connections. Default: QUIC and TCP.
 	Transports []conn.Transport
+	// Durable has connections to nodes that are durable, too, survive what
+	// breaks them; see network.Config.
+	Durable bool
 	// Limits bounds what the node spends.
 	Limits network.Limits
 	// Log receives what an operator should know. Default: nothing is logged.
@@ -137,7 +140,7 @@ func assemble(cfg *Config) (*Node, error) {
 	}
 	n := &Node{Router: kademlia.New(cfg.Key.ID()), RPC: rpc.NewClient(), done: make(chan struct{})}
 	var err error
-	if n.Node, err = network.New(network.Config{Key: cfg.Key, Router: n.Router, Transports: cfg.Transports, Network: cfg.Network, Limits: cfg.Limits, Log: cfg.Log}); err != nil {
+	if n.Node, err = network.New(network.Config{Key: cfg.Key, Router: n.Router, Transports: cfg.Transports, Network: cfg.Network, Durable: cfg.Durable, Limits: cfg.Limits, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	n.Discovery = discovery.New(discovery.Config{Seeds: seeds, Key: cfg.Key, Target: cfg.Target, Directory: n.Router, Services: n.Services,

@@ -197,7 +197,8 @@ func contentOf(b []byte) uint64 {
 }
 
 // dialable reports whether another node could make use of an address: its host
-// is one host, and its port is a port.
+// is one host, and its port is a port. Unix sockets have neither: they are of one
+// machine, and nobody is to be talked into dialling any socket of theirs.
 func dialable(a identity.Address) bool {
 	if a.IsZero() {
 		return false

@@ -17,7 +17,7 @@ import (
 type nodeOptions struct {
 	listen, join, advertise []string
 	key, control, network   string
-	verbose                 bool
+	durable, verbose        bool
 }
 
 func nodeCommand() *cobra.Command {
@@ -32,18 +32,19 @@ is not there.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runNode(cmd.Context(), o) },
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.listen, "listen", []string{"quic://127.0.0.1:0"}, "address to accept connections at, such as quic://127.0.0.1:4100; may be repeated")
+	f.StringArrayVar(&o.listen, "listen", []string{"quic://127.0.0.1:0"}, "address to accept connections at, such as quic://127.0.0.1:4100, or of the schemes tcp, tcp+plain, ws, wt, kcp, unix; may be repeated")
 	f.StringArrayVar(&o.join, "join", nil, "peer address of a node to join through; may be repeated")
 	f.StringArrayVar(&o.advertise, "advertise", nil, "address that others are told to dial; default: those listened on")
 	f.StringVar(&o.key, "key", "", "key file; default: a new key that is not kept")
 	f.StringVar(&o.network, "network", "plexus", "name of the network")
 	f.StringVar(&o.control, "control", defaultControl(), "control socket")
+	f.BoolVar(&o.durable, "durable", false, "have connections to nodes that are durable, too, outlive what breaks them")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what happens")
 	return c
 }
 
 func runNode(ctx context.Context, o nodeOptions) error {
-	cfg := plexus.Config{Listen: o.listen, Join: o.join, Advertise: o.advertise, Network: o.network}
+	cfg := plexus.Config{Listen: o.listen, Join: o.join, Advertise: o.advertise, Network: o.network, Transports: transports(), Durable: o.durable}
 	level := slog.LevelWarn
 	if o.verbose {
 		level = slog.LevelDebug

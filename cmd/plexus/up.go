@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +17,6 @@ import (
 	"github.com/plexus-net/plexus"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/mem"
-	"github.com/plexus-net/plexus/conn/quic"
-	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/router"
 	"github.com/plexus-net/plexus/rpc"
@@ -27,6 +26,7 @@ type upOptions struct {
 	nodes     int
 	length    time.Duration
 	transport string
+	durable   bool
 	json      bool
 	control   string
 }
@@ -47,15 +47,16 @@ and talk over several hops.`,
 				return fmt.Errorf("--nodes is %d; allowed are 2 to 256", o.nodes)
 			case o.length < 0:
 				return fmt.Errorf("--for is %v; allowed are positive lengths such as 10s, or 0 to run until ^C", o.length)
-			case !slices.Contains([]string{"quic", "tcp", "mem"}, o.transport):
-				return fmt.Errorf("--transport is %q; allowed are quic, tcp and mem", o.transport)
+			case !slices.Contains(loopbacks, o.transport):
+				return fmt.Errorf("--transport is %q; allowed are %s", o.transport, strings.Join(loopbacks, ", "))
 			}
 			return up(cmd.Context(), o)
 		},
 	}
 	c.Flags().IntVar(&o.nodes, "nodes", 16, "number of nodes, 2 to 256")
 	c.Flags().DurationVar(&o.length, "for", 0, "how long to run, such as 10s; 0: until ^C")
-	c.Flags().StringVar(&o.transport, "transport", "quic", "quic, tcp or mem")
+	c.Flags().StringVar(&o.transport, "transport", "quic", strings.Join(loopbacks, ", "))
+	c.Flags().BoolVar(&o.durable, "durable", false, "have connections outlive what breaks them")
 	c.Flags().BoolVar(&o.json, "json", false, "print one JSON object a second and a last one with totals")
 	c.Flags().StringVar(&o.control, "control", defaultControl(), "control socket of the first node")
 	return c
@@ -112,17 +113,10 @@ func up(ctx context.Context, o upOptions) error {
 
 // start starts the nodes, the first one first.
 func (s *swarm) start(ctx context.Context) error {
-	network := mem.NewNetwork()
+	lo := loopback{s.opts.transport, mem.NewNetwork()}
 	for i := range s.opts.nodes {
-		cfg := plexus.Config{}
-		switch s.opts.transport {
-		case "quic":
-			cfg.Transports, cfg.Listen = []conn.Transport{quic.New()}, []string{"quic://127.0.0.1:0"}
-		case "tcp":
-			cfg.Transports, cfg.Listen = []conn.Transport{tcp.New()}, []string{"tcp://127.0.0.1:0"}
-		case "mem":
-			cfg.Transports, cfg.Listen = []conn.Transport{network.Transport()}, []string{fmt.Sprintf("mem://node%d", i+1)}
-		}
+		t, address := lo.next(i)
+		cfg := plexus.Config{Transports: []conn.Transport{t}, Listen: []string{address}, Durable: s.opts.durable}
 		if i > 0 {
 			cfg.Join = []string{s.members[0].PeerAddress().String()}
 		}
