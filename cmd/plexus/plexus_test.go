@@ -26,7 +26,7 @@ func TestWrongUse(t *testing.T) {
 		"up --nodes 1":         "2 to 256",
 		"up --nodes many":      "plexus up --help",
 		"up --for -1s":         "positive lengths",
-		"up --transport smoke": "quic, tcp and mem",
+		"up --transport smoke": "allowed are quic, tcp,",
 		"up more":              "unknown command",
 		"node --listen here":   "scheme",
 		"node --join nobody":   "id@scheme://host:port",

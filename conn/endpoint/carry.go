@@ -42,10 +42,17 @@ func (e *Endpoint) Carry(ctx context.Context, c conn.Conn) error {
 		c.Close(err)
 		return fmt.Errorf("endpoint: %w", err)
 	}
-	if e.cfg.OnConnect != nil {
-		e.cfg.OnConnect()
+	if e.connected(); e.panicked.Load() {
+		return fmt.Errorf("endpoint: %w", e.Cause())
 	}
 	return nil
+}
+
+func (e *Endpoint) connected() {
+	if e.cfg.OnConnect != nil {
+		defer e.caught("OnConnect")
+		e.cfg.OnConnect()
+	}
 }
 
 func (e *Endpoint) carry(ctx context.Context, c conn.Conn) error {
@@ -58,14 +65,15 @@ func (e *Endpoint) carry(ctx context.Context, c conn.Conn) error {
 	limited, cancel := env.WithTimeout(e.env, ctx, e.cfg.HandshakeTime)
 	defer cancel()
 	unhook := e.env.OnDone(limited, func() { c.SetReadDeadline(time.Unix(1, 0)); c.SetWriteDeadline(time.Unix(1, 0)) })
-	theirs, number, err := e.hello(c)
+	mine := e.ch.Offer()
+	theirs, number, in, err := e.hello(c, mine)
 	if !unhook() {
 		return context.Cause(limited)
 	}
 	if err != nil {
 		return err
 	}
-	err = e.ch.Attach(c, theirs, number, nil)
+	err = e.ch.AttachAfter(mine, c, theirs, number, in)
 	switch {
 	case err == durable.ErrStale:
 		return ErrReplaced
@@ -77,29 +85,48 @@ func (e *Endpoint) carry(ctx context.Context, c conn.Conn) error {
 }
 
 // hello tells the peer how far this end has come and hears the same of it; the
-// end with the higher ID also hears which connection this one is.
-func (e *Endpoint) hello(c conn.Conn) (theirs durable.Offer, number uint64, err error) {
-	mine := e.ch.Offer()
+// end with the higher ID also hears which connection this one is. in is what was
+// read behind that.
+func (e *Endpoint) hello(c conn.Conn, mine durable.Offer) (theirs durable.Offer, number uint64, in []byte, err error) {
 	b := binary.BigEndian.AppendUint32(nil, uint32(helloSize)<<8|typeHello)
 	b = append(append(b, magic...), version)
 	if _, err := c.Write(durable.AppendOffer(b, mine)); err != nil {
-		return theirs, 0, err
+		return theirs, 0, nil, err
 	}
 	if theirs, err = readHello(c); err != nil {
-		return theirs, 0, err
+		return theirs, 0, nil, err
 	}
 	if theirs.MaxMessage < mine.MaxMessage {
-		return theirs, 0, fmt.Errorf("the peer takes messages of %d bytes, this end sends up to %d; set Config.MaxMessage alike", theirs.MaxMessage, mine.MaxMessage)
+		return theirs, 0, nil, fmt.Errorf("the peer takes messages of %d bytes, this end sends up to %d; set Config.MaxMessage alike", theirs.MaxMessage, mine.MaxMessage)
 	}
-	if e.self.Compare(e.peer) < 0 {
-		return theirs, 0, nil
+	if Lower(e.self, e.peer) {
+		if mine.Peer.IsZero() || theirs.Epoch == mine.Peer {
+			return theirs, 0, nil, nil
+		}
+		number, in, err = e.challenge(c)
+		return theirs, number, in, err
 	}
 	frame := make([]byte, durable.AttachFrame)
 	if _, err := io.ReadFull(c, frame); err != nil {
-		return theirs, 0, noEOF(err)
+		return theirs, 0, nil, noEOF(err)
 	}
 	number, err = durable.ParseAttach(frame)
-	return theirs, number, err
+	return theirs, number, nil, err
+}
+
+// challenge has a peer that says it has started anew answer what this end has
+// said, before it is believed. It may have said so, ended, started once more, and
+// be known already: what it said comes late where packets are lost.
+func (e *Endpoint) challenge(c conn.Conn) (number uint64, in []byte, err error) {
+	number = e.ch.Number()
+	if _, err := c.Write(durable.AppendAttach(nil, number)); err != nil {
+		return 0, nil, err
+	}
+	in = make([]byte, durable.AttachFrame) // start is as long
+	if _, err := io.ReadFull(c, in); err != nil {
+		return 0, nil, noEOF(err)
+	}
+	return number, in, nil
 }
 
 // readHello reads the first frame of the peer.

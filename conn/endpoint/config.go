@@ -49,6 +49,11 @@ type Config struct {
 	// before any message of the peer's new life arrives. Default: Recv returns
 	// them in a [*RestartError].
 	OnRestart func(unknown [][]byte)
+	// OnReady is called when TryRecv, which has failed with [ErrEmpty], has
+	// something to return again, so that one goroutine can receive from many
+	// endpoints. It may be called without need, must not block, and must not
+	// call the endpoint.
+	OnReady func()
 	// OnConnect is called when the endpoint has moved to a connection, and
 	// OnDisconnect when it has lost one and no other has taken its place. Calls
 	// may come from several goroutines, and should not block.

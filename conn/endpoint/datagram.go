@@ -13,6 +13,7 @@ import (
 // A loose counts datagrams.
 type loose struct {
 	mu           sync.Mutex // guards the rest
+	lives        int        // of the peer, after the first
 	sent, last   uint64     // numbers: of the last that was sent, and that came
 	got          uint64
 	missed, late uint64
@@ -21,7 +22,15 @@ type loose struct {
 func (l *loose) restart() {
 	l.mu.Lock()
 	l.last = 0
+	l.lives++
 	l.mu.Unlock()
+}
+
+// life returns which life of the peer this is.
+func (l *loose) life() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lives
 }
 
 func (l *loose) stats(s *Stats) {
@@ -31,11 +40,12 @@ func (l *loose) stats(s *Stats) {
 	s.DatagramsMissed, s.DatagramsLate = l.missed, l.late
 }
 
-// arrived notes a datagram and reports whether it comes in its order.
-func (l *loose) arrived(number uint64) bool {
+// arrived notes a datagram of a life of the peer, and reports whether it comes
+// in its order.
+func (l *loose) arrived(life int, number uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if number <= l.last {
+	if life != l.lives || number <= l.last {
 		l.late++
 		return false
 	}
@@ -69,20 +79,26 @@ func (e *Endpoint) SendDatagram(p []byte) error {
 	return dc.SendDatagram(append(binary.BigEndian.AppendUint64(nil, number), p...))
 }
 
+func (e *Endpoint) datagram(p []byte) {
+	defer e.caught("OnDatagram")
+	e.cfg.OnDatagram(p)
+}
+
 // receiveDatagrams listens for those of a connection, if anybody wants them.
 func (e *Endpoint) receiveDatagrams(c conn.Conn) {
 	dc, ok := c.(conn.DatagramConn)
 	if !ok || e.cfg.OnDatagram == nil || !c.Features().Datagrams {
 		return
 	}
+	life := e.loose.life()
 	e.env.Go(func() {
 		for {
 			p, err := dc.ReceiveDatagram(context.Background()) // until c is closed
 			if err != nil {
 				return
 			}
-			if len(p) >= datagramHeader && e.loose.arrived(binary.BigEndian.Uint64(p)) {
-				e.cfg.OnDatagram(p[datagramHeader:])
+			if len(p) >= datagramHeader && e.loose.arrived(life, binary.BigEndian.Uint64(p)) {
+				e.datagram(p[datagramHeader:])
 			}
 		}
 	})

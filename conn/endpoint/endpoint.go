@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
@@ -22,6 +23,7 @@ type Endpoint struct {
 	ch         *durable.Channel
 	in         inbox
 	loose      loose
+	panicked   atomic.Bool // a callback has
 
 	mu     sync.Mutex  // guards what follows
 	cause  error       // why the endpoint ends
@@ -40,6 +42,9 @@ func New(ctx context.Context, self, peer identity.NodeID, cfg Config) (*Endpoint
 	}
 	e := &Endpoint{cfg: cfg, env: env.Of(ctx), self: self, peer: peer}
 	e.in.signal = make(chan struct{}, 1)
+	if cfg.OnReady != nil {
+		e.in.onReady = e.ready
+	}
 	e.ch = durable.New(durable.Config{
 		Env: e.env, Buffer: cfg.Buffer, Window: cfg.Window, MaxMessage: cfg.MaxMessage,
 		AckDelay: cfg.AckDelay, Probe: cfg.Probe, Patience: cfg.Patience,
@@ -54,6 +59,7 @@ func New(ctx context.Context, self, peer identity.NodeID, cfg Config) (*Endpoint
 // deliver takes in a message.
 func (e *Endpoint) deliver(p []byte, urgent bool) (held bool) {
 	if e.cfg.Receive != nil {
+		defer e.caught("Receive")
 		e.cfg.Receive(p)
 		return false
 	}
@@ -61,9 +67,15 @@ func (e *Endpoint) deliver(p []byte, urgent bool) (held bool) {
 	return true
 }
 
+func (e *Endpoint) ready() {
+	defer e.caught("OnReady")
+	e.cfg.OnReady()
+}
+
 func (e *Endpoint) restarted(unknown [][]byte) {
 	e.loose.restart()
 	if e.cfg.OnRestart != nil {
+		defer e.caught("OnRestart")
 		e.cfg.OnRestart(unknown)
 		return
 	}
@@ -72,6 +84,7 @@ func (e *Endpoint) restarted(unknown [][]byte) {
 
 func (e *Endpoint) lost(err error) {
 	if e.cfg.OnDisconnect != nil {
+		defer e.caught("OnDisconnect")
 		e.cfg.OnDisconnect(err)
 	}
 }

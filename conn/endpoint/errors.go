@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/internal/durable"
@@ -36,6 +37,34 @@ type RestartError struct {
 
 func (e *RestartError) Error() string {
 	return fmt.Sprintf("endpoint: the peer has started anew; the fate of %d messages is not known", len(e.Unknown))
+}
+
+// A PanicError is beneath the cause of an endpoint whose callback has panicked:
+// that ends the endpoint, and nothing else. The peer is told the code
+// conn.CodePanic, where the connection carries reasons.
+type PanicError struct {
+	Callback string // the field of Config
+	Value    any
+	Stack    []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("endpoint: Config.%s panicked: %v", e.Callback, e.Value)
+}
+
+// Unwrap returns the value of the panic if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// caught is deferred around callbacks.
+func (e *Endpoint) caught(callback string) {
+	v := recover()
+	if v == nil || e.panicked.Swap(true) {
+		return
+	}
+	e.end(&conn.CloseError{Code: conn.CodePanic, Err: &PanicError{callback, v, debug.Stack()}})
 }
 
 // reasonOf returns the wire form of a cause: two bytes of code, then text.

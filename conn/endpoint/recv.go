@@ -11,17 +11,18 @@ import (
 // highest bit says that the sender waits for it to be taken. It is handed over
 // in batches.
 type inbox struct {
-	signal chan struct{} // one token: look again
+	signal  chan struct{} // one token: look again
+	onReady func()        // optional
 
 	mu       sync.Mutex // guards what follows
 	fresh    []byte
-	spare    []byte
+	box      *[]byte       // holds fresh
 	waiting  bool          // Recv waits for signal
 	restarts []restartMark // in fresh
 
 	// Of the goroutine that calls Recv.
-	batch []byte // all[at:]
-	all   []byte
+	batch []byte // what is left of it
+	last  *[]byte
 	marks []restartMark // in batch
 	at    int           // of batch in the batch that was taken
 }
@@ -34,8 +35,10 @@ type restartMark struct {
 
 const (
 	urgentBit = 1 << 31
-	keepBatch = 64 << 10
+	maxBox    = 2 << 20 // of what is kept for others
 )
+
+var boxes = sync.Pool{New: func() any { return new([]byte) }}
 
 func (i *inbox) put(p []byte, urgent bool) {
 	n := uint32(len(p))
@@ -44,7 +47,8 @@ func (i *inbox) put(p []byte, urgent bool) {
 	}
 	i.mu.Lock()
 	if i.fresh == nil {
-		i.fresh, i.spare = i.spare, nil
+		i.box = boxes.Get().(*[]byte)
+		i.fresh = (*i.box)[:0]
 	}
 	i.fresh = binary.BigEndian.AppendUint32(i.fresh, n)
 	i.fresh = append(i.fresh, p...)
@@ -69,22 +73,30 @@ func (i *inbox) wake() {
 	case i.signal <- struct{}{}:
 	default:
 	}
+	if i.onReady != nil {
+		i.onReady()
+	}
 }
 
 // swap takes what has come as the next batch. It reports whether there is any;
 // if not, the next message wakes.
 func (i *inbox) swap() bool {
+	if i.last != nil {
+		boxes.Put(i.last)
+		i.last, i.batch = nil, nil
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if len(i.fresh) == 0 && len(i.restarts) == 0 {
 		i.waiting = true
 		return false
 	}
-	if cap(i.all) <= keepBatch {
-		i.spare = i.all[:0]
+	i.batch, i.marks, i.at = i.fresh, i.restarts, 0
+	if i.box != nil && cap(i.fresh) <= maxBox {
+		*i.box = i.fresh
+		i.last = i.box
 	}
-	i.all, i.batch, i.marks, i.at = i.fresh, i.fresh, i.restarts, 0
-	i.fresh, i.restarts = nil, nil
+	i.fresh, i.box, i.restarts = nil, nil, nil
 	return true
 }
 
@@ -128,11 +140,16 @@ func (e *Endpoint) Recv(ctx context.Context) (p []byte, err error) {
 // has come.
 func (e *Endpoint) TryRecv() (p []byte, err error) {
 	i := &e.in
-	if i.empty() && !i.swap() {
-		if cause := e.Cause(); cause != nil && e.ch.Closing() {
+	if i.empty() {
+		cause := e.Cause() // before it looks: what came before the end goes first
+		over := cause != nil && e.ch.Closing()
+		switch {
+		case i.swap():
+		case over:
 			return nil, cause
+		default:
+			return nil, ErrEmpty
 		}
-		return nil, ErrEmpty
 	}
 	p, urgent, err := i.next()
 	if err == nil {

@@ -106,6 +106,7 @@ type Channel struct {
 	hurry          bool   // tell at once
 	ackTimer       env.Timer
 	pong           bool // a ping waits for its answer
+	begin          bool // the other end does not know which message follows next
 
 	held, stale           int // messages that are held, and those of former lives
 	heldBytes, staleBytes int // of them, with their headers
@@ -195,10 +196,30 @@ func (c *Channel) Offer() Offer {
 // The former carrier is closed with [ErrReplaced]. On an error the carrier is
 // the caller's.
 func (c *Channel) Attach(on Carrier, theirs Offer, number uint64, in []byte) error {
+	return c.attach(on, nil, theirs, number, in)
+}
+
+// AttachAfter is Attach where lives of the other end are told apart in any case.
+// mine is what this end has offered on the carrier, and theirs, or number, is the
+// other end's answer to it. If another life of the other end was met since, there
+// is no telling which of the two is the later one: it fails with [ErrStale], and
+// the one that lives can try again.
+//
+// What one says that has ended since may arrive late: after what its next life
+// has said. But a life that has answered mine had not ended when mine was made.
+func (c *Channel) AttachAfter(mine Offer, on Carrier, theirs Offer, number uint64, in []byte) error {
+	return c.attach(on, &mine, theirs, number, in)
+}
+
+func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, in []byte) error {
 	c.turn.Acquire(c.cfg.Env)
 	defer c.turn.Release()
 	c.mu.Lock()
-	if err := c.fits(theirs, number); err != nil {
+	err := c.fits(theirs, number)
+	if err == nil && mine != nil && theirs.Epoch != c.peer && mine.Peer != c.peer {
+		err = ErrStale
+	}
+	if err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -219,7 +240,7 @@ func (c *Channel) Attach(on Carrier, theirs Offer, number uint64, in []byte) err
 	k := newCarrier(c, on, in)
 	c.on, c.next, c.pong = k, 0, false
 	c.window = int(theirs.Window)
-	c.control = appendNumber(c.control, typeStart, c.out.sent+1)
+	c.begin = true
 	if c.consumed > 0 {
 		c.control = appendNumber(c.control, typeAck, c.consumed)
 		c.told, c.owed, c.hurry = c.consumed, 0, false
@@ -310,6 +331,7 @@ func (c *Channel) lost(k *carrier, err error) {
 		return
 	}
 	c.on = nil
+	k.over.Store(true) // before another can be attached
 	if err == ErrSilent {
 		c.losses++
 		c.count.Silences++

@@ -24,14 +24,16 @@
 //	1 data      a message
 //	2 urgent    a message whose consumption is to be told at once
 //	3 close     the last message: why the channel ends
-//	4 start     8: the number of the message that follows next
+//	4 start     8: the number of the message that follows next; those that it
+//	            leaves out have come on an earlier carrier
 //	5 ack       8: the number of the last message that was consumed
 //	6 ping      0
 //	7 pong      0
 //	8 attach    8: the channel moves here; how many carriers it has had
 //
 // The end that decides which carrier to use (of the two, that with the lower node
-// ID) sends attach first. Both then send start, before messages.
+// ID) sends attach first. Both then send start, before messages; and again when
+// the other end turns out to have got some of them before.
 //
 // The ideas are old: sequence numbers, cumulative acknowledgement and a window
 // are those of TCP (RFC 9293); sessions that are resumed by counting go back to

@@ -237,3 +237,99 @@ func TestAwaitAcrossLives(t *testing.T) {
 		}
 	})
 }
+
+// told returns the messages that were written, by the numbers that the other end
+// takes them for.
+func (t *tape) told() map[uint64]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	said, next := map[uint64]uint64{}, uint64(0)
+	for b := t.wrote.Bytes(); len(b) >= header; {
+		k, n := parseHeader(b)
+		switch k {
+		case typeStart:
+			next = binary.BigEndian.Uint64(b[header:])
+		case typeData:
+			said[next] = binary.BigEndian.Uint64(b[header:])
+			next++
+		}
+		b = b[header+n:]
+	}
+	return said
+}
+
+// The other end may have got more on the earlier carrier than it has offered on
+// the new one, and say so at any time. What it knows already is left out, and it
+// is told so.
+func TestLateNewsOfTheFormerCarrier(t *testing.T) {
+	for _, window := range []uint32{1, 1 << 20} { // some of it was sent again; nothing was
+		synctest.Test(t, func(t *testing.T) {
+			e := newEnd(nil)
+			if err := e.Attach(newTape(), stranger(1, Epoch{}, 0), 1, nil); err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint64(10) {
+				e.TrySend(message(n+1, 5000), false) // with a window of 1, each comes alone
+			}
+			synctest.Wait()
+			block := make(chan struct{})
+			if window > 1 {
+				e.SpawnWith(func(write func()) { go func() { <-block; write() }() })
+			}
+			k := newTape()
+			offer := stranger(1, e.Epoch(), 0)
+			offer.Window = window
+			if err := e.Attach(k, offer, 2, nil); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			for _, n := range []uint64{5, 6, 8} {
+				k.in <- appendNumber(nil, typeAck, n)
+				synctest.Wait()
+			}
+			close(block)
+			synctest.Wait()
+			said := k.told()
+			for as, n := range said {
+				if as != n {
+					t.Errorf("window %d: message %d was sent as number %d", window, n, as)
+				}
+			}
+			if window == 1 && len(said) != 4 || window > 1 && len(said) != 2 || said[9] == 0 {
+				t.Errorf("window %d: sent again were %v", window, said)
+			}
+			e.End(io.EOF)
+		})
+	}
+}
+
+// An end that gets the news late, the other way round: it skips what it has.
+func TestStartLeavesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		for carrier, in := range [][]byte{
+			append(appendNumber(nil, typeStart, 1), bytes.Join([][]byte{frame(nil, typeData, message(1, 0)), frame(nil, typeData, message(2, 0)), frame(nil, typeData, message(3, 0))}, nil)...),
+			bytes.Join([][]byte{appendNumber(nil, typeStart, 1), frame(nil, typeData, message(1, 0)), appendNumber(nil, typeStart, 3), frame(nil, typeData, message(3, 0)), frame(nil, typeData, message(4, 0))}, nil),
+		} {
+			k := newTape()
+			if err := e.Attach(k, stranger(1, e.Epoch(), 0), uint64(carrier+1), nil); err != nil {
+				t.Fatal(err)
+			}
+			k.in <- in
+			synctest.Wait()
+		}
+		e.wantInOrder(t, 4)
+		for _, n := range []uint64{0, 4, 6} { // backwards, and over what has not come
+			k := newTape()
+			if err := e.Attach(k, stranger(1, e.Epoch(), 0), n+10, nil); err != nil {
+				t.Fatal(err)
+			}
+			k.in <- append(appendNumber(nil, typeStart, 5), appendNumber(nil, typeStart, n)...)
+			synctest.Wait()
+			if e.On() != nil || !errors.Is(e.lost[len(e.lost)-1], ErrProtocol) {
+				t.Errorf("start at %d behind 4 messages was taken", n)
+			}
+		}
+		e.End(io.EOF)
+	})
+}

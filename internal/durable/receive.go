@@ -178,7 +178,7 @@ func (c *Channel) frame(got *batch, t byte, body []byte) error {
 		case typeAck:
 			got.ack = max(got.ack, n)
 		case typeStart:
-			if c.next != 0 || n == 0 || n > c.taken.Load()+1 {
+			if n == 0 || n < c.next || n > c.taken.Load()+1 {
 				return fmt.Errorf("%w: messages start at %d, %d have come", ErrProtocol, n, c.taken.Load())
 			}
 			c.next = n
@@ -230,7 +230,7 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 	c.count.Received += got.received
 	c.count.BytesReceived += got.payload
 	c.count.Repeated += got.repeated
-	finished := false
+	finished, sent := false, c.out.sent
 	switch {
 	case got.ack > c.out.ever:
 		err = fmt.Errorf("%w: it has consumed %d messages of %d", ErrProtocol, got.ack, c.out.ever)
@@ -239,6 +239,7 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 	case got.ack > 0 && c.out.ack(got.ack):
 		c.wakeSenders()
 		c.losses = 0
+		c.begin = c.begin || c.out.sent > sent // some need not be sent on this carrier
 		finished = c.finished != 0 && c.out.acked >= c.finished
 	}
 	if got.received > 0 {

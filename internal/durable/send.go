@@ -182,7 +182,7 @@ func (c *Channel) claim() bool {
 // pending reports whether there is something that may be written. The caller
 // holds mu.
 func (c *Channel) pending() bool {
-	return len(c.control) > 0 || c.pong || c.hurry || c.out.fits(c.room())
+	return len(c.control) > 0 || c.begin || c.pong || c.hurry || c.out.fits(c.room())
 }
 
 // room returns how many bytes the other end's window has room for; a message is
@@ -229,6 +229,10 @@ func (c *Channel) write(yield bool) {
 
 // batch returns what to write next. The caller holds mu.
 func (c *Channel) batch() (pack, data []byte) {
+	if c.begin {
+		c.control = appendNumber(c.control, typeStart, c.out.sent+1)
+		c.begin = false
+	}
 	data = c.out.take(c.room())
 	c.digest(false)
 	if c.consumed > c.told && (c.hurry || len(data) > 0) {
