@@ -18,7 +18,13 @@ import (
 	"github.com/plexus-net/plexus/router"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Package kcp-go starts these for the process.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/xtaci/kcp-go/v5.(*TimedSched).sched"),
+		goleak.IgnoreTopFunction("github.com/xtaci/kcp-go/v5.(*TimedSched).prepend"),
+	)
+}
 
 // TestWrongUse checks that mistakes get one line that says what is allowed.
 func TestWrongUse(t *testing.T) {
