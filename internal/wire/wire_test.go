@@ -10,6 +10,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/durable"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -305,5 +306,28 @@ func TestAppendAllocatesNothing(t *testing.T) {
 		_, _, _ = ParseRouted(b[2*PrefixSize+DirectHeader+PrefixSize+PeerHeader:])
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// The sessions of a hello come back as they were; cut short they are malformed.
+func TestHelloSessions(t *testing.T) {
+	offer := durable.Offer{Epoch: durable.Epoch{1, 2}, Peer: durable.Epoch{3}, Taken: 4, Window: 5, MaxMessage: 6}
+	h := Hello{MinVersion: 1, MaxVersion: 1, Network: "plexus", Session: offer, Resume: []durable.Offer{offer, {Epoch: durable.Epoch{9}}}, Said: 7, Renew: true}
+	frame := AppendHello(nil, &h)
+	got, err := ParseHello(frame[PrefixSize:])
+	if err != nil || !reflect.DeepEqual(got, &h) {
+		t.Errorf("ParseHello = %+v, %v; want %+v", got, err, h)
+	}
+	plain := len(AppendHello(nil, &Hello{MinVersion: 1, MaxVersion: 1, Network: "plexus"}))
+	for n := plain + 1; n < len(frame); n++ {
+		if _, err := ParseHello(frame[PrefixSize:n]); !errors.Is(err, ErrMalformed) && n != plain+3+sessionSize {
+			t.Errorf("a hello of %d of %d bytes: %v", n, len(frame), err)
+		}
+	}
+	if said, number := ParseReady(AppendReady(nil, 8, 9)[PrefixSize:]); said != 8 || number != 9 {
+		t.Errorf("ParseReady = %d, %d", said, number)
+	}
+	if said, number := ParseReady(nil); said != 0 || number != 0 {
+		t.Errorf("ParseReady of nothing = %d, %d", said, number)
 	}
 }
