@@ -82,19 +82,32 @@ func BenchmarkRoundTrip(b *testing.B) {
 				<-back
 			}
 		})
-		b.Run(transport+"/handler", func(b *testing.B) {
-			client, server := newMeter(true), newMeter(true)
-			server.echo = true
-			c := join(b, transport, client, server)
-			payload := make([]byte, 128)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				if err := client.a.Send(router.ToConn(c.ID), 1, payload); err != nil {
-					b.Fatal(err)
-				}
-				<-client.pong
-			}
-		})
+		b.Run(transport+"/handler", func(b *testing.B) { plexusRoundTrip(b, transport) })
+	}
+}
+
+func plexusRoundTrip(b *testing.B, transport string) {
+	client, server := newMeter(true), newMeter(true)
+	server.echo = true
+	c := join(b, transport, client, server)
+	payload := make([]byte, 128)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if err := client.a.Send(router.ToConn(c.ID), 1, payload); err != nil {
+			b.Fatal(err)
+		}
+		<-client.pong
+	}
+}
+
+// BenchmarkDurable sends messages between handlers over plain and over durable
+// connections.
+func BenchmarkDurable(b *testing.B) {
+	for _, transport := range []string{"tcp", "tcp-durable", "quic", "quic-durable"} {
+		for _, size := range []int{64, 1024, 64 << 10} {
+			b.Run(fmt.Sprintf("%s/%d", transport, size), func(b *testing.B) { plexusOneWay(b, transport, size, true) })
+		}
+		b.Run(transport+"/roundtrip", func(b *testing.B) { plexusRoundTrip(b, transport) })
 	}
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -78,15 +79,18 @@ type end struct {
 	addr identity.Address
 }
 
+// start starts a node. A transport that ends in "-durable" is one whose
+// connections are.
 func start(b testing.TB, transport string, behaviors map[identity.ServiceID]behavior.Behavior) *end {
 	b.Helper()
 	key := newKey(b)
 	e := &end{}
+	transport, durable := strings.CutSuffix(transport, "-durable")
 	var t conn.Transport = tcp.New()
 	if transport == "quic" {
 		t = quic.New()
 	}
-	n, err := network.New(network.Config{Key: key, Router: newTable(key.ID()), Transports: []conn.Transport{t}})
+	n, err := network.New(network.Config{Key: key, Router: newTable(key.ID()), Transports: []conn.Transport{t}, Durable: durable})
 	if err != nil {
 		b.Fatal(err)
 	}
