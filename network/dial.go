@@ -60,7 +60,8 @@ func (n *Node) startDial(peer identity.PeerAddress) (*dial, error) {
 	if n.stopping || n.state == isStopped {
 		return nil, agent.ErrStopped
 	}
-	if n.connected(peer.ID) != nil {
+	if l := n.connected(peer.ID); l != nil {
+		l.reachableAt(peer.Addresses)
 		return nil, agent.ErrConnected
 	}
 	old := n.dials[peer.ID]

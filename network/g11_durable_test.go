@@ -285,3 +285,25 @@ func TestG11Concurrent(t *testing.T) {
 		}
 	})
 }
+
+// A node that was dialled, and so knows no address of the other, renews the
+// connection as soon as somebody tells it one.
+func TestG11RenewedByTheOther(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := durableBench(t)
+		pa, pb := newProbe(), newProbe()
+		na, nb := b.with(1, pa), b.with(2, pb)
+		c := connect(t, na, nb)
+		get(t, pb.connected, "OnConnect of b")
+		b.net.Cut(na.Self(), nb.Self())
+		time.Sleep(10*time.Second + 123*time.Microsecond) // a dials only now and then by now
+		b.net.Heal(na.Self(), nb.Self())
+		if info := connect(t, nb, na); info.ID != 1 {
+			t.Errorf("connection %d was opened", info.ID)
+		}
+		synctest.Wait() // no time passes
+		if s := na.State().Conns[0]; s.ID != c.ID || s.Renewals != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

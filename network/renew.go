@@ -28,16 +28,13 @@ func (l *link) suspend(err error) {
 			l.abort(&conn.CloseError{Code: conn.CodeUnreachable, Reason: "no connection took the place of the one that broke within Limits.ResumeTime", Err: err})
 		})
 	}
-	peer := identity.PeerAddress{ID: l.node, Addresses: r.addresses}
 	if w := n.wanted[l.node]; w != nil {
-		peer.Addresses = w.peer.Addresses
+		r.addresses = w.peer.Addresses
 	}
 	cause := l.cause()
-	bye := cause != nil && (l.parted.Load() || len(peer.Addresses) == 0)
-	dial := !bye && !r.dialling && len(peer.Addresses) > 0 && !n.stopping
-	if dial {
-		r.dialling = true
-		n.running.add(1)
+	bye := cause != nil && (l.parted.Load() || len(r.addresses) == 0)
+	if !bye {
+		l.startRenewal()
 	}
 	n.mu.Unlock()
 	if bye {
@@ -45,15 +42,32 @@ func (l *link) suspend(err error) {
 		return
 	}
 	l.log.Debug("connection broke", "peer", l.node.Short(), "err", err)
-	if dial {
-		n.env.Go(func() { l.renew(peer) })
+}
+
+// startRenewal has somebody dial, unless that is so already or nobody knows where.
+// The caller holds Node.mu.
+func (l *link) startRenewal() {
+	if r := &l.renewal; !r.dialling && len(r.addresses) > 0 && !l.n.stopping {
+		r.dialling = true
+		l.n.goRunning(l.renew)
+	}
+}
+
+// reachableAt notes where the other end may be dialled, if nobody knew. The caller
+// holds Node.mu.
+func (l *link) reachableAt(addresses []identity.Address) {
+	if l.session == nil || len(l.renewal.addresses) > 0 {
+		return
+	}
+	l.renewal.addresses = slices.Clone(addresses)
+	if l.renewal.limit != nil {
+		l.startRenewal()
 	}
 }
 
 // renew dials until the link is on a connection again, or has ended.
-func (l *link) renew(peer identity.PeerAddress) {
+func (l *link) renew() {
 	n := l.n
-	defer n.running.done()
 	for fails := 0; ; fails++ {
 		if fails > 0 {
 			n.pause(l.ctx, min(n.backoff(fails), maxRenewPause))
@@ -64,6 +78,7 @@ func (l *link) renew(peer identity.PeerAddress) {
 			n.mu.Unlock()
 			return
 		}
+		peer := identity.PeerAddress{ID: l.node, Addresses: l.renewal.addresses}
 		n.mu.Unlock()
 		ctx, cancel := env.WithTimeout(n.env, l.ctx, n.cfg.Limits.DialTime)
 		if _, err := n.dial(ctx, &dial{peer: peer, renews: l}); err != nil {
