@@ -146,7 +146,7 @@ func (c *chaos) spawn(r *rand.Rand) {
 	n := &chaotic{c: c}
 	config := raw.Config{
 		Address: "127.0.0.1:0", MaxConns: chaosConns, MaxPerPrefix: chaosPrefix, MaxPending: chaosPending,
-		ConnectTimeout: 2 * time.Second, HandshakeTimeout: time.Second, IdleTimeout: time.Duration(100+r.IntN(2000)) * time.Millisecond,
+		HookTimeout: 25 * time.Second, ConnectTimeout: 2 * time.Second, HandshakeTimeout: time.Second, IdleTimeout: time.Duration(100+r.IntN(2000)) * time.Millisecond,
 		WriteTimeout: time.Second, OutMessages: 64, Inbound: raw.Policy(r.IntN(3)), InQueue: r.IntN(3) * 4,
 	}
 	var err error

@@ -84,7 +84,9 @@ func TestNodeInJavaScript(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(out), "done ") {
 		t.Fatalf("node: %v: %s", err, out)
 	}
-	if !end.Done() || end.Conns < cuts/2 || front.count.Load() < cuts {
+	// The program has ended well: what it said last to this end may be lost with
+	// its connection.
+	if end.Received != end.Total || end.Conns < cuts/2 || front.count.Load() < cuts {
 		t.Errorf("%d of %d messages came, %d have arrived; over %d connections with %d cuts", end.Received, total, end.Acked, end.Conns, front.count.Load())
 	}
 	t.Logf("%d messages each way over %d connections", total, end.Conns)
