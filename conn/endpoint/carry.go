@@ -78,6 +78,9 @@ func (e *Endpoint) carry(ctx context.Context, c conn.Conn) error {
 	case err == durable.ErrStale:
 		return ErrReplaced
 	case err != nil:
+		if e.ch.Err() != nil { // the peer has outlived it
+			e.over()
+		}
 		return e.why(err, nil)
 	}
 	e.receiveDatagrams(c)

@@ -8,7 +8,8 @@ import (
 	"github.com/plexus-net/plexus/internal/durable"
 )
 
-// A Config says how an endpoint behaves. The zero value works.
+// A Config says how an endpoint behaves. The zero value works. A callback that
+// panics ends the endpoint; its cause then wraps a [*PanicError].
 type Config struct {
 	// MaxMessage is the size of the largest message, in bytes, at most 8 MiB.
 	// Both ends should have the same: a connection to an end that takes less is

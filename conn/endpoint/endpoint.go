@@ -177,7 +177,8 @@ func (e *Endpoint) why(err error, p []byte) error {
 // what was sent before arrives, and then the peer is told the cause. Close waits
 // for that until ctx ends, and then ends the endpoint at once; it returns nil if
 // the peer's endpoint has got everything. Whether its application takes it is no
-// longer told.
+// longer told. If the peer starts anew meanwhile, what it had not got is
+// reported as messages of unknown fate, and the error is [ErrUnknownFate].
 func (e *Endpoint) Close(ctx context.Context, cause error) error {
 	if cause == nil {
 		cause = conn.ErrClosed
@@ -185,6 +186,9 @@ func (e *Endpoint) Close(ctx context.Context, cause error) error {
 	e.setCause(cause)
 	e.ch.Finish(reasonOf(cause))
 	if e.env.Wait(e.ch.Done(), ctx.Done(), nil) == 0 {
+		if e.ch.Err() == durable.ErrRestarted {
+			return fmt.Errorf("endpoint: closed before the peer had got everything: %w", ErrUnknownFate)
+		}
 		return nil
 	}
 	e.end(cause)

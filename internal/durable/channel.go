@@ -99,7 +99,7 @@ type Channel struct {
 	pack     []byte        // of the writer: control frames and a little data
 	writing  bool
 	finished uint64 // number of the close frame; 0: none
-	closed   bool   // by the other end
+	closed   bool   // by the other end; written under the turn, too
 
 	consumed, told uint64 // messages, by this end; what the other end knows of that
 	owed           int    // bytes consumed and not told
@@ -223,9 +223,13 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 		c.mu.Unlock()
 		return err
 	}
-	if c.finished != 0 && !c.peer.IsZero() && theirs.Epoch != c.peer {
+	if (c.finished != 0 || c.closed) && !c.peer.IsZero() && theirs.Epoch != c.peer {
+		unknown, err := c.outlived()
 		c.mu.Unlock()
-		c.End(errFinished) // there is nobody left to tell
+		if len(unknown) > 0 && c.cfg.Restarted != nil {
+			c.cfg.Restarted(unknown)
+		}
+		c.End(err)
 		return errFinished
 	}
 	old := c.on
@@ -239,7 +243,7 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 	}
 	k := newCarrier(c, on, in)
 	c.on, c.next, c.pong = k, 0, false
-	c.window = int(theirs.Window)
+	c.window = int(min(theirs.Window, maxWindow))
 	c.begin = true
 	if c.consumed > 0 {
 		c.control = appendNumber(c.control, typeAck, c.consumed)
@@ -260,6 +264,19 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 	}
 	k.start()
 	return nil
+}
+
+// outlived ends a channel that is about to end when the other end starts anew:
+// there is nobody left to tell. It returns what the other end has not consumed:
+// nothing more becomes of it. why is what to end with. The caller holds mu.
+func (c *Channel) outlived() (unknown [][]byte, why error) {
+	if c.finished == 0 || c.out.acked+1 >= c.finished {
+		return nil, errFinished
+	}
+	unknown = c.out.rest()
+	c.count.Restarts++
+	c.count.Unknown += uint64(len(unknown))
+	return unknown, ErrRestarted
 }
 
 // fits reports why a carrier cannot be used. The caller holds mu.

@@ -333,3 +333,63 @@ func TestStartLeavesOut(t *testing.T) {
 		e.End(io.EOF)
 	})
 }
+
+// What a life of the other end has said that has ended since may come after what
+// its next life has said. It is not believed, and the next life is not shut out.
+func TestLateWordsOfAFormerLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		first := e.Offer()
+		if err := e.AttachAfter(first, newTape(), stranger(1, Epoch{}, 0), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		e.TrySend(message(1, 0), false)
+		synctest.Wait()
+		late, mine := e.Offer(), e.Offer()
+		if err := e.AttachAfter(mine, newTape(), stranger(3, Epoch{}, 0), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, mine := range []Offer{late, first} {
+			if err := e.AttachAfter(mine, newTape(), stranger(2, Epoch{}, 0), 1, nil); err != ErrStale {
+				t.Errorf("a life that has ended before this one began: %v, want ErrStale", err)
+			}
+		}
+		if err := e.AttachAfter(e.Offer(), newTape(), stranger(3, e.Epoch(), 0), 2, nil); err != nil {
+			t.Errorf("the life that lives is shut out: %v", err)
+		}
+		if err := e.AttachAfter(late, newTape(), stranger(3, e.Epoch(), 0), 3, nil); err != nil {
+			t.Errorf("a connection of the same life, begun before it was known: %v", err)
+		}
+		if c := e.Counts(); c.Restarts != 1 || len(e.restarts) != 1 {
+			t.Errorf("%+v", c)
+		}
+		if err := e.AttachAfter(e.Offer(), newTape(), stranger(4, Epoch{}, 0), 1, nil); err != nil {
+			t.Errorf("the next life: %v", err)
+		}
+		e.End(io.EOF)
+	})
+}
+
+// Nothing comes behind the end, and a new life of the other end does not meet a
+// channel that its former one has closed.
+func TestNothingBehindTheClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnd(nil)
+		k := newTape()
+		if err := e.Attach(k, stranger(1, Epoch{}, 0), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		k.in <- frame(frame(appendNumber(nil, typeStart, 1), typeData, message(1, 0)), typeClose, []byte("bye"))
+		synctest.Wait()
+		k.in <- frame(nil, typeData, message(2, 0))
+		synctest.Wait()
+		e.wantInOrder(t, 1)
+		if err := e.Attach(newTape(), stranger(2, Epoch{}, 0), 1, nil); err == nil || e.Err() == nil {
+			t.Errorf("Attach = %v, and the channel has ended with %v", err, e.Err())
+		}
+		if len(e.restarts) != 0 || len(e.reasons) != 1 {
+			t.Errorf("it was told of %v, and of %q", e.restarts, e.reasons)
+		}
+	})
+}

@@ -202,6 +202,9 @@ func (c *Channel) message(got *batch, t byte, body []byte) error {
 		got.hurry = got.hurry || t == typeUrgent
 		return nil
 	}
+	if c.closed { // it is stored under the turn
+		return fmt.Errorf("%w: a message behind the last", ErrProtocol)
+	}
 	c.taken.Store(number)
 	if t == typeClose {
 		got.closed, got.reason = true, append([]byte(nil), body...)

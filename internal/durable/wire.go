@@ -69,8 +69,7 @@ const (
 	// Overhead is what a message takes in a buffer beyond its bytes.
 	Overhead = header
 
-	// MaxFrame is the largest body that a frame can have.
-	MaxFrame = 1<<24 - 1
+	maxWindow = 1 << 30 // that an end is believed to have
 )
 
 func putHeader(b []byte, t byte, n int) {
