@@ -59,7 +59,7 @@ func parse(a identity.Address) (target, error) {
 		}
 	}
 	query.Del(certParam)
-	u.Scheme, u.Host, u.RawQuery = "https", a.Host, query.Encode()
+	u.Scheme, u.Host, u.RawQuery, u.ForceQuery = "https", a.Host, query.Encode(), false
 	return t, nil
 }
 

@@ -47,6 +47,7 @@ func FuzzAddress(f *testing.F) {
 	f.Add("/?cert=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "")
 	f.Add("/a%2Fb?x=%20&y", "yy")
 	f.Add("//h/?cert=%", "")
+	f.Add("/%23##?", "a")
 	f.Fuzz(func(t *testing.T, path, seed string) {
 		to, err := parse(identity.Address{Scheme: scheme, Host: "h:1", Path: path})
 		if err != nil {
