@@ -271,7 +271,7 @@ func (n *Node) State() State {
 
 func (c *counters) snapshot() map[string]uint64 {
 	return map[string]uint64{
-		"conns_opened": c.opened.Load(), "conns_closed": c.closed.Load(), "conns_rejected": c.rejected.Load(), "conns_replaced": c.replaced.Load(), "conns_limited": c.limited.Load(),
+		"conns_opened": c.opened.Load(), "conns_closed": c.closed.Load(), "conns_rejected": c.rejected.Load(), "conns_replaced": c.replaced.Load(), "conns_renewed": c.renewed.Load(), "conns_limited": c.limited.Load(),
 		"dials": c.dials.Load(), "dial_errors": c.dialErrors.Load(), "dials_shared": c.dialsShared.Load(),
 		"local_messages": c.local.Load(), "routed_arrived": c.arrived.Load(), "routed_hops": c.hops.Load(), "routed_forwarded": c.forwarded.Load(),
 		"routed_dropped": c.forwardDropped.Load(), "routed_undelivered": c.undelivered.Load(), "routed_expired": c.expired.Load(), "routed_loops": c.loops.Load(), "routed_forged": c.forged.Load(),

@@ -302,8 +302,8 @@ func TestG11RenewedByTheOther(t *testing.T) {
 			t.Errorf("connection %d was opened", info.ID)
 		}
 		synctest.Wait() // no time passes
-		if s := na.State().Conns[0]; s.ID != c.ID || s.Renewals != 1 {
-			t.Errorf("%+v", s)
+		if s := na.State().Conns[0]; s.ID != c.ID || s.Renewals != 1 || na.count("conns_renewed") != 1 {
+			t.Errorf("%+v, %d renewed", s, na.count("conns_renewed"))
 		}
 	})
 }
