@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,10 +16,8 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/quicgo"
 )
-
-// maxReason bounds the close reason that is sent.
-const maxReason = 256
 
 // A connection is a QUIC connection. It implements [conn.DatagramConn] and
 // [conn.StreamConn].
@@ -34,7 +31,7 @@ type connection struct {
 	in             atomic.Pointer[quic.ReceiveStream] // nil until the first Read has it
 	sent, received atomic.Uint64
 	carries        bool // datagrams
-	outgoing       datagrams
+	outgoing       quicgo.Outbox
 
 	firstOnce sync.Once
 	first     atomic.Pointer[quic.Stream] // opened to see whether the other end takes streams
@@ -168,7 +165,7 @@ func mapError(err error) error {
 		if app.ErrorCode <= 0xffff {
 			code = conn.Code(app.ErrorCode)
 		}
-		return &conn.CloseError{Code: code, Reason: shorten(app.ErrorMessage), Remote: app.Remote}
+		return &conn.CloseError{Code: code, Reason: quicgo.Reason(app.ErrorMessage), Remote: app.Remote}
 	}
 	var idle *quic.IdleTimeoutError
 	var slow *quic.HandshakeTimeoutError
@@ -186,14 +183,6 @@ func mapError(err error) error {
 	return &conn.CloseError{Code: conn.CodeUnreachable, Err: err}
 }
 
-// shorten cuts a reason to what goes over the wire, as valid UTF-8.
-func shorten(s string) string {
-	if len(s) > maxReason {
-		s = s[:maxReason]
-	}
-	return strings.ToValidUTF8(s, "")
-}
-
 // Close ends the connection; the other side reads code and reason of cause.
 func (c *connection) Close(cause error) error {
 	if cause == nil {
@@ -202,7 +191,7 @@ func (c *connection) Close(cause error) error {
 	c.close.Do(func() {
 		c.cause.Store(&cause)
 		ce := conn.AsCloseError(cause)
-		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(ce.Code), shorten(ce.Reason)) // nil, or closed already
+		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(ce.Code), quicgo.Reason(ce.Reason)) // nil, or closed already
 	})
 	return nil
 }

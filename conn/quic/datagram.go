@@ -4,23 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 
 	quic "github.com/quic-go/quic-go"
 )
-
-// datagrams are those that wait for quic-go to take them: it lets senders wait
-// while 32 are queued, and senders may be callbacks. A goroutine hands them
-// over while there are some.
-type datagrams struct {
-	mu      sync.Mutex // guards the rest
-	waiting [][]byte
-	running bool
-}
-
-// maxWaiting is how many datagrams wait. The oldest make room for newer ones.
-const maxWaiting = 128
 
 // tooLarge is larger than any datagram: quic-go answers with the limit.
 var tooLarge [64 << 10]byte
@@ -47,36 +33,8 @@ func (c *connection) SendDatagram(p []byte) error {
 	if most := c.MaxDatagram(); len(p) > most {
 		return fmt.Errorf("quic: datagram has %d bytes, at most %d fit", len(p), most)
 	}
-	q := &c.outgoing
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.waiting) == maxWaiting {
-		q.waiting = slices.Delete(q.waiting, 0, 1)
-	}
-	q.waiting = append(q.waiting, slices.Clone(p))
-	if !q.running {
-		q.running = true
-		go c.sendDatagrams()
-	}
+	c.outgoing.Put(p, c.quic.SendDatagram)
 	return nil
-}
-
-// sendDatagrams hands over what waits. It ends with the connection, at the
-// latest.
-func (c *connection) sendDatagrams() {
-	q := &c.outgoing
-	for {
-		q.mu.Lock()
-		if len(q.waiting) == 0 {
-			q.running, q.waiting = false, nil
-			q.mu.Unlock()
-			return
-		}
-		p := q.waiting[0]
-		q.waiting = q.waiting[1:]
-		q.mu.Unlock()
-		_ = c.quic.SendDatagram(p) // what does not fit any more is lost, as is what comes after the end
-	}
 }
 
 // ReceiveDatagram waits for the next datagram. Where 128 wait, newer ones are

@@ -15,7 +15,7 @@ func WaitNoHandshakes(ctx context.Context, cl conn.Listener) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for begun := false; ; {
-		n := int(l.silent.Load()) + l.Pending()
+		n := l.greetings.Silent() + l.Pending()
 		if begun && n == 0 {
 			return nil
 		}
@@ -36,4 +36,4 @@ func UDPAddr(c conn.Conn) string {
 }
 
 // Silent returns how many incoming connections have not said hello.
-func Silent(l conn.Listener) int { return int(l.(*listener).silent.Load()) }
+func Silent(l conn.Listener) int { return l.(*listener).greetings.Silent() }

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/quicgo"
 )
 
 // acceptors is how many goroutines take connections from quic-go. It refuses
@@ -24,12 +24,12 @@ const acceptors = 32
 // A listener takes the incoming connections of one socket.
 type listener struct {
 	*secure.Handshakes
-	socket *socket
-	local  conn.Local
-	quic   *quic.EarlyListener
-	silent atomic.Int64 // incoming connections without a whole ClientHello
-	loop   sync.WaitGroup
-	close  sync.Once
+	socket    *socket
+	local     conn.Local
+	quic      *quic.EarlyListener
+	greetings quicgo.Greetings
+	loop      sync.WaitGroup
+	close     sync.Once
 }
 
 func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.Address) (*listener, error) {
@@ -139,9 +139,7 @@ func (l *listener) run() {
 			l.Fail(fmt.Errorf("quic: accept at %s: %w", l.Addr(), err), l.Done())
 			return
 		}
-		if said, ok := qc.Context().Value(handshakingKey{}).(func()); ok {
-			said()
-		}
+		quicgo.Said(qc.Context())
 		if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.handle(ctx, qc) }) {
 			_ = qc.CloseWithError(quic.ApplicationErrorCode(conn.CodeShutdown), "") // closing anyway
 		}

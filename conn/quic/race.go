@@ -3,14 +3,12 @@ package quic
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/internal/udp"
 )
 
 // Limits of dials to host names.
@@ -23,25 +21,11 @@ const (
 // resolve returns the socket addresses that host:port stands for, in the order
 // to try them.
 func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
-	host, portText, err := net.SplitHostPort(hostPort)
+	ips, port, err := udp.Lookup(ctx, hostPort)
 	if err != nil {
 		return nil, err
 	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" { // this machine, as for TCP
-		host = "127.0.0.1"
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	if len(ips) == 0 {
-		return nil, fmt.Errorf("%s has no address", host)
-	}
-	return interleave(ips, uint16(port)), nil
+	return interleave(ips, port), nil
 }
 
 // interleave orders addresses by turns of their families, IPv6 first, and leaves

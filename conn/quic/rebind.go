@@ -53,19 +53,13 @@ func (t *Transport) rebind(ctx context.Context, local string) error {
 			return err
 		}
 	}
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return conn.ErrClosed
+	ctx, end, err := t.dials.Begin(ctx)
+	if err != nil {
+		return err
 	}
-	t.dials.Add(1)
-	t.mu.Unlock()
-	defer t.dials.Done()
+	defer end()
 	t.moving.Lock()
 	defer t.moving.Unlock()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
 	if _, ok := ctx.Deadline(); !ok {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, rebindTimeout)

@@ -221,10 +221,6 @@ func (s *socket) newConn(qc *quic.Conn, own identity.NodeID, target *net.UDPAddr
 	return c, nil
 }
 
-// handshakingKey is the context key of the function to call once quic-go has
-// seen a whole ClientHello.
-type handshakingKey struct{}
-
 // incoming is called by quic-go for every new connection. It refuses one where
 // too many have not even said hello.
 func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
@@ -232,18 +228,12 @@ func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Cont
 	if l == nil {
 		return nil, errStopped
 	}
-	if l.silent.Add(1) > int64(l.local.MaxHandshakes) {
-		l.silent.Add(-1)
+	ctx, ok := l.greetings.Await(ctx, l.local.MaxHandshakes)
+	if !ok {
 		s.transport.refused.Add(1)
 		return nil, errBusy
 	}
-	stop := context.AfterFunc(ctx, func() { l.silent.Add(-1) })
-	said := func() {
-		if stop() {
-			l.silent.Add(-1)
-		}
-	}
-	return context.WithValue(ctx, handshakingKey{}, said), nil
+	return ctx, nil
 }
 
 // verify is called by quic-go for every new connection. While more than half of
@@ -251,7 +241,7 @@ func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Cont
 // first, by one more round trip (Retry): forged ones take no place.
 func (s *socket) verify(net.Addr) bool {
 	l := s.current()
-	if l == nil || int(l.silent.Load())+l.Pending() < (l.local.MaxHandshakes+1)/2 {
+	if l == nil || l.greetings.Silent()+l.Pending() < (l.local.MaxHandshakes+1)/2 {
 		return false
 	}
 	s.transport.retries.Add(1)

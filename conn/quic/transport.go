@@ -5,24 +5,25 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/quicgo"
+	"github.com/plexus-net/plexus/internal/udp"
 )
 
 // A Transport makes QUIC connections. It implements [conn.Transport] for the
 // scheme "quic". Make one with [New] or [NewWith].
 type Transport struct {
 	config Config
-	ctx    context.Context // ends at Close
-	stop   context.CancelCauseFunc
-	dials  sync.WaitGroup // and calls of Rebind
+	dials  *secure.Dials  // and calls of Rebind
 	work   sync.WaitGroup // goroutines that follow connections
 	moving sync.Mutex     // held by Rebind
 
@@ -54,9 +55,8 @@ func NewWith(c Config) (*Transport, error) {
 }
 
 func newTransport(c Config) *Transport {
-	quietOnce.Do(quiet)
-	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{config: c, ctx: ctx, stop: stop, sockets: map[*socket]struct{}{}}
+	quicgo.Quiet()
+	return &Transport{config: c, dials: secure.NewDials(), sockets: map[*socket]struct{}{}}
 }
 
 // Stats counts what a [Transport] has seen since it was made, on all sockets.
@@ -77,17 +77,6 @@ func (t *Transport) Stats() Stats {
 	return Stats{Retries: t.retries.Load(), Refused: t.refused.Load(), Lost: t.lost.Load()}
 }
 
-var quietOnce sync.Once
-
-// quiet keeps quic-go from printing to the standard logger that the socket
-// buffers of the system are small; it has no other switch.
-func quiet() {
-	const name = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
-	if _, ok := os.LookupEnv(name); !ok {
-		_ = os.Setenv(name, "true") // then it prints
-	}
-}
-
 // Schemes returns "quic".
 func (t *Transport) Schemes() []string { return []string{"quic"} }
 
@@ -100,11 +89,7 @@ func hostPort(a identity.Address) (string, error) {
 }
 
 func address(a net.Addr) identity.Address {
-	if u, ok := a.(*net.UDPAddr); ok {
-		ap := u.AddrPort()
-		return identity.Address{Scheme: "quic", Host: netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()}
-	}
-	return identity.Address{Scheme: "quic", Host: a.String()}
+	return identity.Address{Scheme: "quic", Host: udp.HostPort(a)}
 }
 
 // Dial connects to the node at addr, within local.HandshakeTimeout. UDP does not
@@ -113,18 +98,11 @@ func address(a net.Addr) identity.Address {
 // or when one has failed; the first that answers wins, the others are given up,
 // and it is the first to be tried next time.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil, fmt.Errorf("quic: dial %s: %w", addr, conn.ErrClosed)
+	ctx, end, err := t.dials.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("quic: dial %s: %w", addr, err)
 	}
-	t.dials.Add(1)
-	t.mu.Unlock()
-	defer t.dials.Done()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
+	defer end()
 	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
 	if err != nil {
 		return nil, fmt.Errorf("quic: dial %s: %w", addr, err)
@@ -208,7 +186,7 @@ func (t *Transport) Close() error {
 		}
 	}
 	t.mu.Unlock()
-	t.stop(conn.ErrClosed)
+	t.dials.Stop()
 	for _, l := range listeners {
 		l.Close()
 	}
@@ -217,9 +195,7 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	var conns []*connection
 	for s := range t.sockets {
-		for c := range s.conns {
-			conns = append(conns, c)
-		}
+		conns = slices.AppendSeq(conns, maps.Keys(s.conns))
 	}
 	t.mu.Unlock()
 	for _, c := range conns {
@@ -228,10 +204,7 @@ func (t *Transport) Close() error {
 	t.work.Wait()
 
 	t.mu.Lock()
-	var sockets []*socket
-	for s := range t.sockets {
-		sockets = append(sockets, s)
-	}
+	sockets := slices.Collect(maps.Keys(t.sockets))
 	clear(t.sockets)
 	t.mu.Unlock()
 	var err error

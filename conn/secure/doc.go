@@ -7,8 +7,9 @@
 // dial and a way to listen, of which [NewTransport] makes all of a
 // [conn.Transport]. One that needs more of its own (WebSocket) hands each
 // net.Conn to [Client] or [Server], and gets a [conn.Conn]; [Handshakes] runs the
-// incoming ones beside each other, within bounds. A transport that has TLS inside
-// (QUIC, WebTransport) takes [Config] and [NodeOf].
+// incoming ones beside each other, within bounds, and [Dials] ends the outgoing
+// ones when the transport closes. A transport that has TLS inside (QUIC,
+// WebTransport) takes [Config] and [NodeOf].
 //
 // # How it is fast and small
 //

@@ -3,9 +3,19 @@ package secure
 import (
 	"container/list"
 	"context"
+	"errors"
+	"fmt"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/plexus-net/plexus/conn"
+)
+
+// Pauses after failed accepts, for example without file descriptors.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
 )
 
 // errEvicted is the cause of ending the oldest handshake for a newer one.
@@ -76,6 +86,45 @@ func (h *Handshakes) run(ctx context.Context, shake func(context.Context) (conn.
 	case h.ready <- c:
 	case <-ctx.Done():
 		c.Close(context.Cause(ctx))
+	}
+}
+
+// Take takes connections from nl until h or nl is closed, and runs shake for each
+// as [Handshakes.Go] does; one that comes too late for that is closed. Other errors
+// of nl are taken for temporary ones, for example for want of file descriptors: it
+// hands them to Accept, after what, and pauses.
+func (h *Handshakes) Take(nl net.Listener, what string, shake func(context.Context, net.Conn) (conn.Conn, error)) {
+	pause := minPause
+	for {
+		nc, err := nl.Accept()
+		if err == nil {
+			pause = minPause
+			if !h.Go(func(ctx context.Context) (conn.Conn, error) { return shake(ctx, nc) }) {
+				nc.Close()
+			}
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) || !h.pause(fmt.Errorf("%s: %w", what, err), pause) {
+			return
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// pause waits after a failed accept, and tells who asks. It reports whether to
+// go on.
+func (h *Handshakes) pause(err error, pause time.Duration) bool {
+	wait := make(chan struct{})
+	timer := time.AfterFunc(pause, func() { close(wait) })
+	defer timer.Stop()
+	if !h.Fail(err, wait) {
+		return false
+	}
+	select {
+	case <-wait:
+		return true
+	case <-h.done:
+		return false
 	}
 }
 

@@ -7,16 +7,9 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
-)
-
-// Pauses after failed accepts, for example without file descriptors.
-const (
-	minPause = 5 * time.Millisecond
-	maxPause = time.Second
 )
 
 // A listener is one listening socket of a Transport.
@@ -35,42 +28,7 @@ type listener struct {
 // run takes connections until Close, or until the caller of the transport has
 // closed the net.Listener beneath.
 func (l *listener) run() {
-	pause := minPause
-	for {
-		nc, err := l.net.Accept()
-		if err == nil {
-			pause = minPause
-			l.handle(nc)
-			continue
-		}
-		if errors.Is(err, net.ErrClosed) || !l.pause(err, pause) {
-			return
-		}
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// pause waits after a failed accept, and tells who asks. It reports whether to
-// go on.
-func (l *listener) pause(err error, pause time.Duration) bool {
-	wait := make(chan struct{})
-	timer := time.AfterFunc(pause, func() { close(wait) })
-	defer timer.Stop()
-	if !l.Fail(fmt.Errorf("%s: accept at %s: %w", l.transport.network.Scheme, l.addr, err), wait) {
-		return false
-	}
-	select {
-	case <-wait:
-		return true
-	case <-l.Done():
-		return false
-	}
-}
-
-func (l *listener) handle(nc net.Conn) {
-	if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.shake(ctx, nc) }) {
-		nc.Close()
-	}
+	l.Take(l.net, fmt.Sprintf("%s: accept at %s", l.transport.network.Scheme, l.addr), l.shake)
 }
 
 // shake makes a connection of nc. If it was a stream, which then has its

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/plexus-net/plexus/conn"
@@ -44,9 +46,7 @@ type Network struct {
 type Transport struct {
 	network  Network
 	registry registry
-	ctx      context.Context // ends at Close
-	stop     context.CancelCauseFunc
-	dials    sync.WaitGroup
+	dials    *Dials // and calls of Listen
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -60,8 +60,7 @@ func NewTransport(n Network) *Transport {
 	if n.Address == nil {
 		n.Address = func(a net.Addr) identity.Address { return identity.Address{Scheme: n.Scheme, Host: a.String()} }
 	}
-	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{network: n, ctx: ctx, stop: stop, listeners: map[*listener]struct{}{}}
+	return &Transport{network: n, dials: NewDials(), listeners: map[*listener]struct{}{}}
 }
 
 // Schemes returns the one scheme of the transport.
@@ -70,33 +69,13 @@ func (t *Transport) Schemes() []string { return []string{t.network.Scheme} }
 // Dial connects to the node at addr. Connecting and proving identities take at
 // most local.HandshakeTimeout each.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	end, err := t.begin()
+	c, err := t.dials.Run(ctx, func(ctx context.Context) (conn.Conn, error) {
+		return t.dial(ctx, local.WithDefaults(), peer, addr)
+	})
 	if err != nil {
-		return nil, t.failed("dial", addr, err)
-	}
-	defer end()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
-	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = cause // package net does not tell it
-		}
 		return nil, t.failed("dial", addr, err)
 	}
 	return c, nil
-}
-
-// begin counts a dial that Close waits for, until end is called.
-func (t *Transport) begin() (end func(), err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil, conn.ErrClosed
-	}
-	t.dials.Add(1)
-	return t.dials.Done, nil
 }
 
 func (t *Transport) failed(what string, addr identity.Address, err error) error {
@@ -192,11 +171,10 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 	if err != nil {
 		return nil, err
 	}
-	end, err := t.begin()
-	if err != nil {
+	if err := t.dials.count(); err != nil {
 		return nil, err
 	}
-	defer end()
+	defer t.dials.work.Done()
 	nl, err := t.network.Listen(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -220,12 +198,9 @@ func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
-	var all []*listener
-	for l := range t.listeners {
-		all = append(all, l)
-	}
+	all := slices.Collect(maps.Keys(t.listeners))
 	t.mu.Unlock()
-	t.stop(conn.ErrClosed)
+	t.dials.Stop()
 	var err error
 	for _, l := range all {
 		err = errors.Join(err, l.Close())

@@ -9,13 +9,17 @@ import (
 	"os"
 	"sync"
 	"syscall/js"
-	"time"
+
+	"github.com/plexus-net/plexus/internal/browser"
+	"github.com/plexus-net/plexus/internal/deadline"
 )
 
 // A stream is the net.Conn that conn/secure has over a stream of the browser's
 // WebTransport. The browser asks for a chunk only when one is read, and takes one
 // only when there is room: each direction has one promise at a time.
 type stream struct {
+	browser.NoAddrs
+	deadline.Pair
 	session js.Value // a WebTransport
 	reader  js.Value
 	writer  js.Value
@@ -28,11 +32,9 @@ type stream struct {
 	chunk   <-chan settled // the read under way; nil: none
 	rest    []byte
 	readErr error
-	readBy  *deadline
 
 	// Of the one goroutine that writes.
 	writeErr error
-	writeBy  *deadline
 }
 
 // A settled is what has become of a promise.
@@ -74,21 +76,6 @@ func (s *stream) await(ctx context.Context, promise js.Value) (js.Value, error) 
 	}
 }
 
-// try turns an exception into an error.
-func try(f func()) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case js.Error:
-			err = r
-		default:
-			panic(r)
-		}
-	}()
-	f()
-	return nil
-}
-
 // open opens a session and its stream, until ctx ends. closing has those streams
 // whose promises are not settled although they were closed.
 func open(ctx context.Context, to target, closing *sync.WaitGroup) (*stream, error) {
@@ -99,13 +86,13 @@ func open(ctx context.Context, to target, closing *sync.WaitGroup) (*stream, err
 	options := map[string]any{}
 	var hashes []any
 	for _, h := range to.hashes {
-		hashes = append(hashes, map[string]any{"algorithm": "sha-256", "value": bytesOf(h[:])})
+		hashes = append(hashes, map[string]any{"algorithm": "sha-256", "value": browser.ToJS(h[:])})
 	}
 	if hashes != nil {
 		options["serverCertificateHashes"] = hashes
 	}
-	s := &stream{closing: closing, closed: make(chan struct{}), readBy: newDeadline(), writeBy: newDeadline()}
-	if err := try(func() { s.session = constructor.New(to.url.String(), options) }); err != nil {
+	s := &stream{NoAddrs: scheme, closing: closing, closed: make(chan struct{})}
+	if err := browser.Try(func() { s.session = constructor.New(to.url.String(), options) }); err != nil {
 		return nil, err
 	}
 	s.settle(s.session.Get("closed")) // a promise that nobody hears is an error of the page
@@ -125,15 +112,9 @@ func open(ctx context.Context, to target, closing *sync.WaitGroup) (*stream, err
 	return s, nil
 }
 
-func bytesOf(p []byte) js.Value {
-	v := js.Global().Get("Uint8Array").New(len(p))
-	js.CopyBytesToJS(v, p)
-	return v
-}
-
 // Read returns what has arrived, not more than one chunk.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.readBy.passed() {
+	if s.Reads.Passed() {
 		return 0, os.ErrDeadlineExceeded // crypto/tls goes on after exactly this error
 	}
 	for len(s.rest) == 0 && len(p) > 0 {
@@ -152,7 +133,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		case got := <-s.chunk:
 			s.chunk = nil
 			s.take(got)
-		case <-s.readBy.wait():
+		case <-s.Reads.Wait():
 			return 0, os.ErrDeadlineExceeded
 		case <-s.closed:
 			return 0, net.ErrClosed
@@ -171,9 +152,7 @@ func (s *stream) take(got settled) {
 	case got.value.Get("done").Bool():
 		s.readErr = io.EOF
 	default:
-		from := got.value.Get("value")
-		s.rest = make([]byte, from.Length())
-		js.CopyBytesToGo(s.rest, from)
+		s.rest = browser.ToGo(got.value.Get("value"))
 	}
 }
 
@@ -188,15 +167,15 @@ func (s *stream) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	default:
 	}
-	if s.writeBy.passed() {
+	if s.Writes.Passed() {
 		return 0, os.ErrDeadlineExceeded
 	}
 	select {
-	case got := <-s.settle(s.writer.Call("write", bytesOf(p))):
+	case got := <-s.settle(s.writer.Call("write", browser.ToJS(p))):
 		if got.err != nil {
 			s.writeErr = fmt.Errorf("webtransport: write: %w", got.err)
 		}
-	case <-s.writeBy.wait():
+	case <-s.Writes.Wait():
 		s.writeErr = os.ErrDeadlineExceeded
 	case <-s.closed:
 		s.writeErr = net.ErrClosed
@@ -211,40 +190,8 @@ func (s *stream) Write(p []byte) (int, error) {
 func (s *stream) Close() error {
 	s.close.Do(func() {
 		close(s.closed)
-		_ = try(func() { s.session.Call("close") }) // it may have ended already
+		_ = browser.Try(func() { s.session.Call("close") }) // it may have ended already
 		s.closing.Go(s.pending.Wait)
 	})
 	return nil
 }
-
-// SetDeadline sets both deadlines.
-func (s *stream) SetDeadline(t time.Time) error {
-	s.readBy.set(t)
-	s.writeBy.set(t)
-	return nil
-}
-
-// SetReadDeadline bounds reads; reading may go on after a missed one.
-func (s *stream) SetReadDeadline(t time.Time) error {
-	s.readBy.set(t)
-	return nil
-}
-
-// SetWriteDeadline bounds writes.
-func (s *stream) SetWriteDeadline(t time.Time) error {
-	s.writeBy.set(t)
-	return nil
-}
-
-// LocalAddr returns an address that says nothing, as the browser does.
-func (s *stream) LocalAddr() net.Addr { return noAddr{} }
-
-// RemoteAddr returns an address that says nothing, as the browser does.
-func (s *stream) RemoteAddr() net.Addr { return noAddr{} }
-
-type noAddr struct{}
-
-// Network returns "wt".
-func (noAddr) Network() string { return scheme }
-
-func (noAddr) String() string { return "" }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+
+	"github.com/plexus-net/plexus/conn/secure"
+	"github.com/plexus-net/plexus/identity"
 )
 
 // A Config is how a [Transport] works. The zero value works.
@@ -32,4 +35,17 @@ func (c *Config) check() error {
 		return errors.New("Config.TLS has no certificate; leave it nil for certificates that the transport makes")
 	}
 	return nil
+}
+
+// check returns what addr stands for, or what is wrong with it, with the
+// configuration or with the key. No peer is any.
+func (t *Transport) check(key identity.PrivateKey, peer identity.NodeID, addr identity.Address) (target, error) {
+	to, err := parse(addr)
+	if err == nil {
+		err = t.wrong
+	}
+	if err == nil {
+		_, err = secure.Config(key, peer)
+	}
+	return to, err
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,12 +16,11 @@ import (
 	wt "github.com/quic-go/webtransport-go"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/internal/quicgo"
 )
 
-const (
-	maxReason    = 256                    // bytes of a close reason
-	causePending = 200 * time.Millisecond // for quic-go to tell why a connection has ended
-)
+// causePending is for quic-go to tell why a connection has ended.
+const causePending = 200 * time.Millisecond
 
 // A connection is a connection of conn/secure over the first stream of a session.
 // It implements [conn.DatagramConn] and [conn.StreamConn].
@@ -31,7 +29,7 @@ type connection struct {
 	session
 	bound    bool                // the session is proven to be the other node's
 	before   conn.TransportStats // what had crossed with the binding
-	outgoing datagrams
+	outgoing quicgo.Outbox
 
 	close sync.Once
 	cause atomic.Pointer[error] // set by Close
@@ -100,7 +98,7 @@ func (c *connection) why(err error) error {
 func (c *connection) mapError(err error) error {
 	var app *quic.ApplicationError
 	if errors.As(err, &app) && c.bound && app.ErrorCode >= codeBase && app.ErrorCode <= codeBase+0xffff {
-		return &conn.CloseError{Code: conn.Code(app.ErrorCode - codeBase), Reason: shorten(app.ErrorMessage), Remote: app.Remote}
+		return &conn.CloseError{Code: conn.Code(app.ErrorCode - codeBase), Reason: quicgo.Reason(app.ErrorMessage), Remote: app.Remote}
 	}
 	var gone *wt.SessionError
 	if errors.As(err, &app) && app.Remote || errors.As(err, &gone) && gone.Remote {
@@ -113,14 +111,6 @@ func (c *connection) mapError(err error) error {
 	return &conn.CloseError{Code: conn.CodeUnreachable, Err: err}
 }
 
-// shorten cuts a reason to what goes over the wire, as valid UTF-8.
-func shorten(s string) string {
-	if len(s) > maxReason {
-		s = s[:maxReason]
-	}
-	return strings.ToValidUTF8(s, "")
-}
-
 // Close ends the connection; the other side reads code and reason of cause, if
 // the layers are bound.
 func (c *connection) Close(cause error) error {
@@ -131,7 +121,7 @@ func (c *connection) Close(cause error) error {
 		c.cause.Store(&cause)
 		if c.bound {
 			ce := conn.AsCloseError(cause)
-			_ = c.quic.CloseWithError(codeBase+quic.ApplicationErrorCode(ce.Code), shorten(ce.Reason)) // nil, or closed already
+			_ = c.quic.CloseWithError(codeBase+quic.ApplicationErrorCode(ce.Code), quicgo.Reason(ce.Reason)) // nil, or closed already
 		}
 		c.Conn.Close(cause)
 		c.end()

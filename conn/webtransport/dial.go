@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -19,19 +18,14 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/udp"
 )
 
 // maxTries bounds the addresses of one host name that a dial tries.
 const maxTries = 4
 
 func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	to, err := parse(addr)
-	if err == nil {
-		err = t.wrong
-	}
-	if err == nil {
-		_, err = secure.Config(local.Key, peer)
-	}
+	to, err := t.check(local.Key, peer, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +78,8 @@ func (t *Transport) dialOne(ctx context.Context, local conn.Local, peer identity
 		session{quic: qc}.end()
 		return nil, err
 	}
-	localAddr := identity.Address{Scheme: scheme, Host: hostPort(qc.LocalAddr())}
-	inner, err := secure.Client(ctx, st, local, peer, localAddr, identity.Address{Scheme: scheme, Host: hostPort(qc.RemoteAddr()), Path: path})
+	localAddr := identity.Address{Scheme: scheme, Host: udp.HostPort(qc.LocalAddr())}
+	inner, err := secure.Client(ctx, st, local, peer, localAddr, identity.Address{Scheme: scheme, Host: udp.HostPort(qc.RemoteAddr()), Path: path})
 	if err != nil {
 		return nil, err
 	}
@@ -118,30 +112,16 @@ func request(ctx context.Context, qc *quic.Conn, to target) (*stream, error) {
 
 // resolve returns the socket addresses that host:port stands for.
 func resolve(ctx context.Context, hostPort string) ([]*net.UDPAddr, error) {
-	host, portText, err := net.SplitHostPort(hostPort)
+	ips, port, err := udp.Lookup(ctx, hostPort)
 	if err != nil {
 		return nil, err
-	}
-	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" { // this machine, as for TCP
-		host = "127.0.0.1"
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	if len(ips) == 0 {
-		return nil, fmt.Errorf("%s has no address", host)
 	}
 	if len(ips) > maxTries {
 		ips = ips[:maxTries]
 	}
 	all := make([]*net.UDPAddr, len(ips))
 	for i, ip := range ips {
-		all[i] = net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+		all[i] = net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), port))
 	}
 	return all, nil
 }

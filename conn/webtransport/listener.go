@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -20,6 +19,8 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/quicgo"
+	"github.com/plexus-net/plexus/internal/udp"
 )
 
 // A listener takes the incoming connections of one socket.
@@ -27,24 +28,18 @@ import (
 //	quic-go ─> Handshakes.Go: QUIC ─> request ─> session, stream ─> conn/secure ─> binding ─> Accept
 type listener struct {
 	*secure.Handshakes
-	socket  *socket
-	local   conn.Local
-	to      target
-	renewal *renewal // nil: the caller has a certificate
-	quic    *quic.EarlyListener
-	silent  atomic.Int64 // incoming connections without a whole ClientHello
-	loop    sync.WaitGroup
-	close   sync.Once
+	socket    *socket
+	local     conn.Local
+	to        target
+	renewal   *renewal // nil: the caller has a certificate
+	quic      *quic.EarlyListener
+	greetings quicgo.Greetings
+	loop      sync.WaitGroup
+	close     sync.Once
 }
 
 func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.Address) (conn.Listener, error) {
-	to, err := parse(addr)
-	if err == nil {
-		err = t.wrong
-	}
-	if err == nil {
-		_, err = secure.Config(local.Key, identity.NodeID{})
-	}
+	to, err := t.check(local.Key, identity.NodeID{}, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +82,7 @@ func (l *listener) run() {
 			l.Fail(fmt.Errorf("webtransport: accept at %s: %w", l.Addr(), err), l.Done())
 			return
 		}
-		if said, ok := qc.Context().Value(saidKey{}).(func()); ok {
-			said()
-		}
+		quicgo.Said(qc.Context())
 		if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.shake(ctx, qc) }) {
 			session{quic: qc}.end()
 		}
@@ -106,7 +99,7 @@ func (l *listener) shake(ctx context.Context, qc *quic.Conn) (conn.Conn, error) 
 		session{quic: qc}.end()
 		return nil, err
 	}
-	addr := identity.Address{Scheme: scheme, Host: hostPort(qc.RemoteAddr())}
+	addr := identity.Address{Scheme: scheme, Host: udp.HostPort(qc.RemoteAddr())}
 	inner, err := secure.Server(ctx, st, l.local, l.Addr(), addr)
 	if err != nil {
 		return nil, err
@@ -169,7 +162,7 @@ func (l *listener) serve(server *wt.Server, sessions chan<- *wt.Session, w http.
 
 // Addr returns the address listened on, with the hashes of certificates.
 func (l *listener) Addr() identity.Address {
-	host := hostPort(l.socket.addr)
+	host := udp.HostPort(l.socket.addr)
 	if l.renewal == nil {
 		return l.to.address(host)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/quic-go/quic-go"
@@ -138,10 +137,6 @@ func (s *socket) keep(c *connection) error {
 	return nil
 }
 
-// saidKey is the context key of the function to call once quic-go has seen a
-// whole ClientHello.
-type saidKey struct{}
-
 // incoming is called by quic-go for every new connection. It refuses one where
 // too many have not even said hello.
 func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
@@ -149,39 +144,24 @@ func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Cont
 	if l == nil {
 		return nil, errStopped
 	}
-	if l.silent.Add(1) > int64(l.local.MaxHandshakes) {
-		l.silent.Add(-1)
+	ctx, ok := l.greetings.Await(ctx, l.local.MaxHandshakes)
+	if !ok {
 		return nil, errBusy
 	}
-	stop := context.AfterFunc(ctx, func() { l.silent.Add(-1) })
-	said := func() {
-		if stop() {
-			l.silent.Add(-1)
-		}
-	}
-	return context.WithValue(ctx, saidKey{}, said), nil
+	return ctx, nil
 }
 
 // verify is called by quic-go for every new connection. Under load, its address
 // must be proven first, by one more round trip: forged ones take no place.
 func (s *socket) verify(net.Addr) bool {
 	l := s.current()
-	return l != nil && int(l.silent.Load())+l.Pending() >= max(1, l.local.MaxHandshakes/4)
+	return l != nil && l.greetings.Silent()+l.Pending() >= max(1, l.local.MaxHandshakes/4)
 }
 
 func (s *socket) current() *listener {
 	s.transport.mu.Lock()
 	defer s.transport.mu.Unlock()
 	return s.listener
-}
-
-// hostPort returns the text of a socket's address, IPv4 ones as such.
-func hostPort(a net.Addr) string {
-	if u, ok := a.(*net.UDPAddr); ok {
-		ap := u.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
-	}
-	return a.String()
 }
 
 // hostOf returns the name or address in host:port, without brackets and zone.

@@ -6,21 +6,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/quicgo"
 )
 
 // A Transport makes WebTransport connections. It implements [conn.Transport] for
 // the scheme "wt". Make one with [New].
 type Transport struct {
 	config Config
-	wrong  error           // with config
-	ctx    context.Context // ends at Close
-	stop   context.CancelCauseFunc
-	dials  sync.WaitGroup
+	wrong  error // with config
+	dials  *secure.Dials
 	work   sync.WaitGroup // goroutines that follow connections
 
 	mu      sync.Mutex // guards what follows, and the sockets
@@ -33,20 +34,8 @@ var _ conn.Transport = (*Transport)(nil)
 // New returns a transport that has no socket yet. What is wrong with config is
 // an error of Dial and Listen.
 func New(config Config) *Transport {
-	quietOnce.Do(quiet)
-	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{config: config, wrong: config.check(), ctx: ctx, stop: stop, sockets: map[*socket]struct{}{}}
-}
-
-var quietOnce sync.Once
-
-// quiet keeps quic-go from printing to the standard logger that the socket
-// buffers of the system are small; it has no other switch.
-func quiet() {
-	const name = "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING"
-	if _, ok := os.LookupEnv(name); !ok {
-		_ = os.Setenv(name, "true") // then it prints
-	}
+	quicgo.Quiet()
+	return &Transport{config: config, wrong: config.check(), dials: secure.NewDials(), sockets: map[*socket]struct{}{}}
 }
 
 // Schemes returns "wt".
@@ -58,23 +47,10 @@ func (t *Transport) Schemes() []string { return []string{scheme} }
 // Hashes in the address are for browsers and make no difference: conn/secure
 // proves the node.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, conn.ErrClosed)
-	}
-	t.dials.Add(1)
-	t.mu.Unlock()
-	defer t.dials.Done()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
-	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	c, err := t.dials.Run(ctx, func(ctx context.Context) (conn.Conn, error) {
+		return t.dial(ctx, local.WithDefaults(), peer, addr)
+	})
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = cause // not all that is beneath tells it
-		}
 		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, err)
 	}
 	return c, nil
@@ -104,7 +80,7 @@ func (t *Transport) Close() error {
 		}
 	}
 	t.mu.Unlock()
-	t.stop(conn.ErrClosed)
+	t.dials.Stop()
 	for _, l := range listeners {
 		l.Close()
 	}
@@ -113,9 +89,7 @@ func (t *Transport) Close() error {
 	t.mu.Lock()
 	var conns []*connection
 	for s := range t.sockets {
-		for c := range s.conns {
-			conns = append(conns, c)
-		}
+		conns = slices.AppendSeq(conns, maps.Keys(s.conns))
 	}
 	t.mu.Unlock()
 	for _, c := range conns {
@@ -124,10 +98,7 @@ func (t *Transport) Close() error {
 	t.work.Wait()
 
 	t.mu.Lock()
-	var sockets []*socket
-	for s := range t.sockets {
-		sockets = append(sockets, s)
-	}
+	sockets := slices.Collect(maps.Keys(t.sockets))
 	clear(t.sockets)
 	t.mu.Unlock()
 	var err error

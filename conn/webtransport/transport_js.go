@@ -2,7 +2,6 @@ package webtransport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -14,23 +13,16 @@ import (
 // A Transport makes WebTransport connections. It implements [conn.Transport] for
 // the scheme "wt". Make one with [New].
 type Transport struct {
-	ctx   context.Context // ends at Close
-	stop  context.CancelCauseFunc
-	wrong error // with the configuration
-
+	wrong   error // with the configuration
+	dials   *secure.Dials
 	closing sync.WaitGroup // closed streams that the browser is not done with
-
-	mu     sync.Mutex // guards what follows
-	closed bool
-	dials  sync.WaitGroup
 }
 
 var _ conn.Transport = (*Transport)(nil)
 
 // New returns a transport that dials. A browser needs nothing of config.
 func New(config Config) *Transport {
-	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{ctx: ctx, stop: stop, wrong: config.check()}
+	return &Transport{wrong: config.check(), dials: secure.NewDials()}
 }
 
 // Schemes returns "wt".
@@ -45,36 +37,17 @@ func (t *Transport) Listen(_ context.Context, _ conn.Local, addr identity.Addres
 // checks the outer certificate by the hashes in addr, or, without any, by its
 // usual rules.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, conn.ErrClosed)
-	}
-	t.dials.Add(1)
-	t.mu.Unlock()
-	defer t.dials.Done()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
-	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	c, err := t.dials.Run(ctx, func(ctx context.Context) (conn.Conn, error) {
+		return t.dial(ctx, local.WithDefaults(), peer, addr)
+	})
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = cause
-		}
 		return nil, fmt.Errorf("webtransport: dial %s: %w", addr, err)
 	}
 	return c, nil
 }
 
 func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	to, err := parse(addr)
-	if err == nil {
-		err = t.wrong
-	}
-	if err == nil {
-		_, err = secure.Config(local.Key, peer)
-	}
+	to, err := t.check(local.Key, peer, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +76,7 @@ func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.No
 // Close ends pending dials, and waits until the browser is done with connections
 // that were closed: the program may exit then. Others live on.
 func (t *Transport) Close() error {
-	t.mu.Lock()
-	t.closed = true
-	t.mu.Unlock()
-	t.stop(conn.ErrClosed)
+	t.dials.Stop()
 	t.dials.Wait()
 	t.closing.Wait()
 	return nil

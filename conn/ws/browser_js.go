@@ -14,6 +14,8 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/browser"
+	"github.com/plexus-net/plexus/internal/deadline"
 )
 
 const (
@@ -52,14 +54,14 @@ func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.No
 // neither tells how much waits to be sent nor bounds what waits to be read, and
 // ends the connection when a read times out.
 type stream struct {
+	browser.NoAddrs
+	deadline.Pair
 	ws       js.Value
 	handlers map[string]js.Func // by event
 	opened   chan struct{}
 	arrived  chan struct{} // has one when unread has grown
 	closed   chan struct{} // closed with err set
 	rest     []byte        // of the one goroutine that reads
-	readBy   *deadline
-	writeBy  *deadline
 
 	mu     sync.Mutex // guards what follows; never held while JavaScript runs
 	unread [][]byte
@@ -74,10 +76,10 @@ func open(ctx context.Context, url string) (*stream, error) {
 		return nil, errors.New("this JavaScript has no WebSocket; Node.js 20 has one with NODE_OPTIONS=--experimental-websocket")
 	}
 	s := &stream{
-		handlers: map[string]js.Func{}, opened: make(chan struct{}), arrived: make(chan struct{}, 1), closed: make(chan struct{}),
-		readBy: newDeadline(), writeBy: newDeadline(),
+		NoAddrs: "websocket", handlers: map[string]js.Func{},
+		opened: make(chan struct{}), arrived: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
-	if err := try(func() { s.ws = constructor.New(url) }); err != nil {
+	if err := browser.Try(func() { s.ws = constructor.New(url) }); err != nil {
 		return nil, err
 	}
 	s.ws.Set("binaryType", "arraybuffer")
@@ -93,21 +95,6 @@ func open(ctx context.Context, url string) (*stream, error) {
 		s.Close()
 		return nil, context.Cause(ctx)
 	}
-}
-
-// try turns an exception into an error.
-func try(f func()) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case js.Error:
-			err = r
-		default:
-			panic(r)
-		}
-	}()
-	f()
-	return nil
 }
 
 // on has f called for events until end.
@@ -126,9 +113,7 @@ func (s *stream) onMessage(event js.Value) {
 		s.end(errors.New("ws: the peer sent a text message; want binary ones"))
 		return
 	}
-	from := js.Global().Get("Uint8Array").New(data)
-	p := make([]byte, from.Length())
-	js.CopyBytesToGo(p, from)
+	p := browser.ToGo(js.Global().Get("Uint8Array").New(data))
 	s.mu.Lock()
 	over := s.err == nil && s.size+len(p) > maxUnread
 	if s.err == nil && !over && len(p) > 0 {
@@ -170,13 +155,13 @@ func (s *stream) end(err error) {
 		s.ws.Call("removeEventListener", event, h)
 		h.Release()
 	}
-	_ = try(func() { s.ws.Call("close", 1000) }) // it may be closing already
+	_ = browser.Try(func() { s.ws.Call("close", 1000) }) // it may be closing already
 }
 
 // Read returns what has arrived, not more than one message.
 func (s *stream) Read(p []byte) (int, error) {
 	for {
-		if s.readBy.passed() {
+		if s.Reads.Passed() {
 			return 0, os.ErrDeadlineExceeded // crypto/tls goes on after exactly this error
 		}
 		if len(p) == 0 {
@@ -192,7 +177,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		select {
 		case <-s.arrived:
-		case <-s.readBy.wait():
+		case <-s.Reads.Wait():
 		case <-s.closed:
 			if s.next(); len(s.rest) == 0 {
 				return 0, s.err
@@ -219,7 +204,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			return 0, s.err
 		default:
 		}
-		if s.writeBy.passed() {
+		if s.Writes.Passed() {
 			return 0, os.ErrDeadlineExceeded
 		}
 		if s.ws.Get("bufferedAmount").Int() <= maxUnsent {
@@ -228,14 +213,13 @@ func (s *stream) Write(p []byte) (int, error) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
-		case <-s.writeBy.wait():
+		case <-s.Writes.Wait():
 		case <-s.closed:
 		}
 		timer.Stop()
 	}
-	data := js.Global().Get("Uint8Array").New(len(p))
-	js.CopyBytesToJS(data, p)
-	if err := try(func() { s.ws.Call("send", data) }); err != nil {
+	data := browser.ToJS(p)
+	if err := browser.Try(func() { s.ws.Call("send", data) }); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -246,35 +230,3 @@ func (s *stream) Close() error {
 	s.end(net.ErrClosed)
 	return nil
 }
-
-// SetDeadline sets both deadlines.
-func (s *stream) SetDeadline(t time.Time) error {
-	s.readBy.set(t)
-	s.writeBy.set(t)
-	return nil
-}
-
-// SetReadDeadline bounds reads; reading may go on after a missed one.
-func (s *stream) SetReadDeadline(t time.Time) error {
-	s.readBy.set(t)
-	return nil
-}
-
-// SetWriteDeadline bounds writes.
-func (s *stream) SetWriteDeadline(t time.Time) error {
-	s.writeBy.set(t)
-	return nil
-}
-
-// LocalAddr returns an address that says nothing, as the browser does.
-func (s *stream) LocalAddr() net.Addr { return noAddr{} }
-
-// RemoteAddr returns an address that says nothing, as the browser does.
-func (s *stream) RemoteAddr() net.Addr { return noAddr{} }
-
-type noAddr struct{}
-
-// Network returns "websocket".
-func (noAddr) Network() string { return "websocket" }
-
-func (noAddr) String() string { return "" }

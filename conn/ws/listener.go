@@ -10,19 +10,12 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
-)
-
-// Pauses after failed accepts, for example without file descriptors.
-const (
-	minPause = 5 * time.Millisecond
-	maxPause = time.Second
 )
 
 // A listener takes the connections of one socket, or of a server of the
@@ -146,33 +139,7 @@ func (t *Transport) mountedAt(path string) *listener {
 
 // run takes connections until Close.
 func (l *listener) run() {
-	pause := minPause
-	for {
-		nc, err := l.net.Accept()
-		if err == nil {
-			pause = minPause
-			if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.shake(ctx, nc) }) {
-				nc.Close()
-			}
-			continue
-		}
-		// No file descriptors, say: wait a little, and tell who asks.
-		wait := make(chan struct{})
-		timer := time.AfterFunc(pause, func() { close(wait) })
-		goOn := l.Fail(fmt.Errorf("ws: accept at %s: %w", l.addr, err), wait)
-		if goOn {
-			select {
-			case <-wait:
-			case <-l.Done():
-				goOn = false
-			}
-		}
-		timer.Stop()
-		if !goOn {
-			return
-		}
-		pause = min(2*pause, maxPause)
-	}
+	l.Take(l.net, fmt.Sprintf("ws: accept at %s", l.addr), l.shake)
 }
 
 // shake takes a new connection through the request to the proof of identities.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/plexus-net/plexus/internal/deadline"
 )
 
 const (
@@ -40,7 +42,7 @@ type stream struct {
 	chunks chan chunk // from pump, which closes it
 	err    error      // why pump ended; set before chunks is closed
 	rest   chunk      // of the one goroutine that reads
-	readBy *deadline
+	readBy deadline.Deadline
 	close  sync.Once
 	closed chan struct{}
 	done   chan struct{} // closed when pump has ended
@@ -50,7 +52,7 @@ type stream struct {
 func newStream(wc *websocket.Conn, s *socket) *stream {
 	wc.SetReadLimit(-1) // messages are read in pieces, of any length
 	st := &stream{
-		ws: wc, socket: s, readBy: newDeadline(),
+		ws: wc, socket: s,
 		chunks: make(chan chunk, chunksAhead-1), closed: make(chan struct{}), done: make(chan struct{}),
 	}
 	go st.pump()
@@ -116,7 +118,7 @@ func end(err error) error {
 
 // Read returns what has arrived, not more than one chunk.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.readBy.passed() {
+	if s.readBy.Passed() {
 		return 0, os.ErrDeadlineExceeded // crypto/tls goes on after exactly this error
 	}
 	if len(p) == 0 {
@@ -129,7 +131,7 @@ func (s *stream) Read(p []byte) (int, error) {
 				return 0, s.err
 			}
 			s.rest = c
-		case <-s.readBy.wait():
+		case <-s.readBy.Wait():
 			return 0, os.ErrDeadlineExceeded
 		case <-s.closed:
 			return 0, net.ErrClosed
@@ -194,7 +196,7 @@ func (s *stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline bounds reads; reading may go on after a missed one.
 func (s *stream) SetReadDeadline(t time.Time) error {
-	s.readBy.set(t)
+	s.readBy.Set(t)
 	return nil
 }
 

@@ -201,40 +201,6 @@ func TestPingWhileWriteWaits(t *testing.T) {
 	}
 }
 
-// Deadlines may be set while somebody waits, are missed at their time, and
-// reading goes on after them.
-func TestDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDeadline()
-		d.set(time.Now().Add(time.Hour))
-		var work sync.WaitGroup
-		start := time.Now()
-		work.Go(func() { <-d.wait() })
-		d.set(time.Now().Add(time.Minute))
-		work.Wait()
-		if took := time.Since(start); took != time.Minute || !d.passed() {
-			t.Errorf("the deadline came after %v", took)
-		}
-		d.set(time.Time{})
-		if d.passed() {
-			t.Error("no deadline has passed")
-		}
-		d.set(time.Now())
-		if !d.passed() {
-			t.Error("a deadline now has not passed")
-		}
-		d.set(time.Now().Add(time.Second))
-		if d.passed() {
-			t.Error("a later deadline has passed")
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if !d.passed() {
-			t.Error("it has not passed in its time")
-		}
-	})
-}
-
 // Bytes that are no WebSocket do no harm, whether they come instead of the
 // request or after the upgrade.
 func FuzzReceived(f *testing.F) {

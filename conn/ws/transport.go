@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
 )
 
@@ -14,10 +17,8 @@ import (
 // the schemes "ws" and "wss". Make one with [New].
 type Transport struct {
 	config Config
-	wrong  error           // with config
-	ctx    context.Context // ends at Close
-	stop   context.CancelCauseFunc
-	dials  sync.WaitGroup
+	wrong  error // with config
+	dials  *secure.Dials
 
 	mu        sync.Mutex // guards what follows
 	closed    bool
@@ -29,8 +30,7 @@ var _ conn.Transport = (*Transport)(nil)
 // New returns a transport that listens nowhere yet. What is wrong with config is
 // an error of Dial and Listen.
 func New(config Config) *Transport {
-	ctx, stop := context.WithCancelCause(context.Background())
-	return &Transport{config: config, wrong: config.check(), ctx: ctx, stop: stop, listeners: map[*listener]struct{}{}}
+	return &Transport{config: config, wrong: config.check(), dials: secure.NewDials(), listeners: map[*listener]struct{}{}}
 }
 
 // Schemes returns "ws" and "wss".
@@ -41,23 +41,10 @@ func (t *Transport) Schemes() []string { return []string{"ws", "wss"} }
 // goes through the HTTP proxy that the environment names (HTTPS_PROXY and so
 // on), follows no redirect, and sends no cookies.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
-	t.mu.Lock()
-	if t.closed {
-		t.mu.Unlock()
-		return nil, fmt.Errorf("ws: dial %s: %w", addr, conn.ErrClosed)
-	}
-	t.dials.Add(1)
-	t.mu.Unlock()
-	defer t.dials.Done()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(t.ctx, func() { cancel(context.Cause(t.ctx)) })()
-	c, err := t.dial(ctx, local.WithDefaults(), peer, addr)
+	c, err := t.dials.Run(ctx, func(ctx context.Context) (conn.Conn, error) {
+		return t.dial(ctx, local.WithDefaults(), peer, addr)
+	})
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = cause // package net does not tell it
-		}
 		return nil, fmt.Errorf("ws: dial %s: %w", addr, err)
 	}
 	return c, nil
@@ -78,12 +65,9 @@ func (t *Transport) Listen(ctx context.Context, local conn.Local, addr identity.
 func (t *Transport) Close() error {
 	t.mu.Lock()
 	t.closed = true
-	var all []*listener
-	for l := range t.listeners {
-		all = append(all, l)
-	}
+	all := slices.Collect(maps.Keys(t.listeners))
 	t.mu.Unlock()
-	t.stop(conn.ErrClosed)
+	t.dials.Stop()
 	var err error
 	for _, l := range all {
 		err = errors.Join(err, l.Close())
