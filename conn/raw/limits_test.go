@@ -249,7 +249,7 @@ func TestIncomingConnectionsWaitForAPendingPlace(t *testing.T) {
 // Places come back on success, failure, cancellation and time-out alike.
 func TestPlacesComeBack(t *testing.T) {
 	_, addr := listen(t, &hooks{}, raw.Config{})
-	nowhere, closed := listen(t, nil, raw.Config{})
+	nowhere, _ := listen(t, nil, raw.Config{})
 	if err := nowhere.StopListening(); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestPlacesComeBack(t *testing.T) {
 		{"handshake fails", addr, func(context.Context, net.Conn, conn.Direction) (net.Conn, error) { return nil, errBad }, raw.Config{}, false, errBad},
 		{"handshake returns nothing", addr, func(context.Context, net.Conn, conn.Direction) (net.Conn, error) { return nil, nil }, raw.Config{}, false, nil},
 		{"handshake times out", addr, stall, raw.Config{HandshakeTimeout: 1}, false, raw.ErrTimeout},
-		{"dial fails", closed, nil, raw.Config{}, false, nil},
+		{"dial fails", "127.0.0.1:1", nil, raw.Config{}, false, nil},
 		{"dial times out", "", nil, raw.Config{ConnectTimeout: 1}, false, raw.ErrTimeout},
 		{"cancelled", addr, stall, raw.Config{}, true, context.Canceled},
 		{"nonsense", "nonsense", nil, raw.Config{}, false, nil},
