@@ -37,6 +37,11 @@ type Config struct {
 	// HandshakeTime bounds Carry. Default 10 s.
 	HandshakeTime time.Duration
 
+	// Journal keeps what the endpoint needs to live on when its process ends.
+	// Sending then waits for the journal, TrySend too. Default: the life of the
+	// endpoint ends with the process.
+	Journal Journal
+
 	// Receive is called with every message, one after the other, on the
 	// goroutine that reads the connection; then there is no Recv. p is valid
 	// until it returns. It must not block: nothing else is read meanwhile, not
@@ -47,8 +52,9 @@ type Config struct {
 	OnDatagram func(p []byte)
 	// OnRestart is called when the peer has started anew, with the messages of
 	// unknown fate, in the order sent; they are the callee's. It is called
-	// before any message of the peer's new life arrives. Default: Recv returns
-	// them in a [*RestartError].
+	// before any message of the peer's new life arrives; with a Journal, New
+	// calls it too, for what a former process was not done with. Default: Recv
+	// returns them in a [*RestartError].
 	OnRestart func(unknown [][]byte)
 	// OnReady is called when TryRecv, which has failed with [ErrEmpty], has
 	// something to return again, so that one goroutine can receive from many

@@ -45,11 +45,21 @@ func New(ctx context.Context, self, peer identity.NodeID, cfg Config) (*Endpoint
 	if cfg.OnReady != nil {
 		e.in.onReady = e.ready
 	}
-	e.ch = durable.New(durable.Config{
+	d := durable.Config{
 		Env: e.env, Buffer: cfg.Buffer, Window: cfg.Window, MaxMessage: cfg.MaxMessage,
 		AckDelay: cfg.AckDelay, Probe: cfg.Probe, Patience: cfg.Patience,
 		Deliver: e.deliver, Restarted: e.restarted, Lost: e.lost, Ended: e.ended,
-	})
+	}
+	if cfg.Journal != nil {
+		d.Save = e.save
+	}
+	e.ch = durable.New(d)
+	if cfg.Journal != nil {
+		if err := e.restore(); err != nil {
+			e.ch.End(err)
+			return nil, err
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.unhook = e.env.OnDone(ctx, func() { e.end(context.Cause(ctx)) })
@@ -77,6 +87,9 @@ func (e *Endpoint) restarted(unknown [][]byte) {
 	if e.cfg.OnRestart != nil {
 		defer e.caught("OnRestart")
 		e.cfg.OnRestart(unknown)
+		if len(unknown) > 0 {
+			e.ch.Reported() // not if it panicked
+		}
 		return
 	}
 	e.in.putRestart(unknown)
@@ -103,7 +116,9 @@ func (e *Endpoint) over() {
 	e.mu.Lock()
 	unhook := e.unhook
 	e.mu.Unlock()
-	unhook()
+	if unhook != nil { // nil in New
+		unhook()
+	}
 	e.in.wake()
 }
 
@@ -128,7 +143,8 @@ func (e *Endpoint) Peer() identity.NodeID { return e.peer }
 
 // Send takes in a copy of p to be sent, and waits for room in the buffer until
 // ctx ends. That it returns nil means that p will arrive, unless the peer starts
-// anew or the endpoint is closed; [Endpoint.Deliver] waits for more.
+// anew or the endpoint is closed; [Endpoint.Deliver] waits for more. Where there is
+// a [Config.Journal] p is in it then, and if the endpoint ends meanwhile, it may be.
 func (e *Endpoint) Send(ctx context.Context, p []byte) error {
 	_, err := e.ch.Send(ctx, p, false)
 	return e.why(err, p)

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"iter"
 	"sync"
 )
@@ -25,6 +26,7 @@ type inbox struct {
 	last  *[]byte
 	marks []restartMark // in batch
 	at    int           // of batch in the batch that was taken
+	open  open          // if there is a journal
 }
 
 // A restartMark is a restart of the peer, before the message at a place.
@@ -140,6 +142,9 @@ func (e *Endpoint) Recv(ctx context.Context) (p []byte, err error) {
 // has come.
 func (e *Endpoint) TryRecv() (p []byte, err error) {
 	i := &e.in
+	if e.cfg.Journal != nil {
+		e.Ack()
+	}
 	if i.empty() {
 		cause := e.Cause() // before it looks: what came before the end goes first
 		over := cause != nil && e.ch.Closing()
@@ -152,7 +157,12 @@ func (e *Endpoint) TryRecv() (p []byte, err error) {
 		}
 	}
 	p, urgent, err := i.next()
-	if err == nil {
+	switch {
+	case e.cfg.Journal != nil:
+		var restart *RestartError
+		i.open = open{message: err == nil, size: len(p), urgent: urgent}
+		i.open.restart = errors.As(err, &restart) && len(restart.Unknown) > 0
+	case err == nil:
 		e.ch.Consumed(1, len(p), urgent)
 	}
 	return p, err

@@ -34,6 +34,7 @@ type post struct {
 	nodes [2]*postNode
 	sent  [2]map[int]*mail // by life
 	calls [2]bool          // which node is called with letters, in place of Recv
+	disks [2]*disk         // of the nodes that have a journal
 	quiet bool             // nobody starts to send any more
 	errs  []error
 }
@@ -45,21 +46,25 @@ type postNode struct {
 	lost chan struct{}
 	own  *mail
 	last map[int]uint64 // by life of the other: the number of its last letter
+	from int            // the life of the other whose letter came last
 }
 
 // A mail is all that one life of a node has sent, and what has become of it.
 type mail struct {
-	sent     uint64
+	sent     uint64          // Send was called
+	kept     uint64          // Send has returned
+	top      uint64          // the last letter that any life has got
+	told     map[uint64]bool // Deliver has returned
 	restarts int
 	by       map[uint64]int // which life of the other has got a letter
 	unknown  map[uint64]bool
 }
 
-func newPost(t testing.TB, seed uint64) *post {
+func newPost(t testing.TB, seed uint64, disks [2]*disk) *post {
 	way := &sim.Path{Latency: func(r *rand.Rand) time.Duration { return time.Duration(1+r.IntN(40)) * time.Millisecond }, Loss: 0.01, Rate: 1e7}
 	p := &post{t: t, w: sim.New(seed, time.Hour, func(*sim.Host, *sim.Host) *sim.Path { return way }),
-		calls: [2]bool{seed%2 == 0, seed%3 == 0},
-		rng:   rand.New(rand.NewPCG(seed, 11)), keys: [2]identity.PrivateKey{key(t, 1), key(t, 2)}}
+		calls: [2]bool{seed%2 == 0, seed%3 == 0}, disks: disks,
+		rng: rand.New(rand.NewPCG(seed, 11)), keys: [2]identity.PrivateKey{key(t, 1), key(t, 2)}}
 	for i := range p.hosts {
 		p.hosts[i], p.sent[i] = p.w.NewHost(), map[int]*mail{}
 	}
@@ -84,7 +89,7 @@ func pause(h *sim.Host, d time.Duration) {
 // start starts a life of a node.
 func (p *post) start(i, life int) {
 	h := p.hosts[i]
-	n := &postNode{life: life, lost: make(chan struct{}, 1), own: &mail{by: map[uint64]int{}, unknown: map[uint64]bool{}}, last: map[int]uint64{}}
+	n := &postNode{life: life, lost: make(chan struct{}, 1), own: newMail(), last: map[int]uint64{}}
 	n.lost <- struct{}{}
 	p.nodes[i], p.sent[i][life] = n, n.own
 	ctx := env.With(context.Background(), h)
@@ -100,6 +105,9 @@ func (p *post) start(i, life int) {
 		if p.calls[i] {
 			cfg.Receive = func(b []byte) { p.got(i, n, b) }
 			cfg.OnRestart = func(unknown [][]byte) { p.restarted(i, n, unknown) }
+		}
+		if d := p.disks[i]; d != nil {
+			cfg.Journal = d.journal(h, p.rng)
 		}
 		if n.e, err = endpoint.New(ctx, p.keys[i].ID(), p.keys[1-i].ID(), cfg); err != nil {
 			p.fail("%v", err)
@@ -118,6 +126,10 @@ func (p *post) start(i, life int) {
 			h.Go(func() { p.read(ctx, i, n) })
 		}
 	})
+}
+
+func newMail() *mail {
+	return &mail{by: map[uint64]int{}, unknown: map[uint64]bool{}, told: map[uint64]bool{}}
 }
 
 func (n *postNode) look() {
@@ -153,10 +165,20 @@ func (p *post) write(ctx context.Context, i int, n *postNode) {
 		for range 1 + p.rng.IntN(20) {
 			b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(n.life)), n.own.sent+1)
 			n.own.sent++ // a crash while Send waits: nobody can know
-			if err := n.e.Send(ctx, append(b, make([]byte, p.rng.IntN(300))...)); err != nil {
+			b = append(b, make([]byte, p.rng.IntN(300))...)
+			deliver := p.disks[1-i] != nil && p.rng.IntN(30) == 0
+			send := n.e.Send
+			if deliver {
+				send = n.e.Deliver
+			}
+			number := n.own.sent
+			if err := send(ctx, b); err != nil && !errors.Is(err, endpoint.ErrUnknownFate) {
 				p.fail("Send: %v", err)
 				return
+			} else if deliver && err == nil {
+				n.own.told[number] = true
 			}
+			n.own.kept = number
 		}
 		pause(h, time.Duration(p.rng.IntN(150))*time.Millisecond)
 	}
@@ -187,7 +209,8 @@ func (p *post) read(ctx context.Context, i int, n *postNode) {
 func (p *post) got(i int, n *postNode, b []byte) {
 	life, number := int(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:])
 	m := p.sent[1-i][life]
-	if who, twice := m.by[number]; twice {
+	again := p.disks[i] != nil // a life that has ended may not have been done with it
+	if who, twice := m.by[number]; twice && (!again || who == n.life || m.told[number]) {
 		p.fail("letter %d of life %d of node %d came twice, to lives %d and %d", number, life, 1-i, who, n.life)
 	}
 	if before := n.last[life]; before != 0 && number != before+1 {
@@ -196,22 +219,28 @@ func (p *post) got(i int, n *postNode, b []byte) {
 	if m.unknown[number] {
 		p.fail("letter %d of life %d of node %d came although its fate was said to be unknown", number, life, 1-i)
 	}
-	m.by[number], n.last[life] = n.life, number
+	if life < n.from || again && number > m.top+1 {
+		p.fail("letter %d of life %d of node %d came after letter %d, and one of life %d", number, life, 1-i, m.top, n.from)
+	}
+	m.by[number], n.last[life], n.from = n.life, number, life
+	m.top = max(m.top, number)
 }
 
 // restarted checks the list of letters of unknown fate.
 func (p *post) restarted(i int, n *postNode, unknown [][]byte) {
 	n.own.restarts++
-	before := uint64(0)
+	before, of := uint64(0), 0
 	for _, b := range unknown {
 		life, number := int(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint64(b[8:])
-		if life != n.life || before != 0 && number != before+1 || number > n.own.sent {
-			p.fail("of unknown fate is letter %d of life %d, after %d", number, life, before)
+		m := p.sent[i][life]
+		former := p.disks[i] != nil && (life < n.life && life >= of) // it may have been told already
+		if life != n.life && !former || life == of && number != before+1 || number > m.sent {
+			p.fail("of unknown fate is letter %d of life %d, after %d of life %d", number, life, before, of)
 		}
-		if by, ok := n.own.by[number]; n.own.unknown[number] || ok && by == p.nodes[1-i].life {
+		if by, ok := m.by[number]; m.unknown[number] && !former || ok && by == p.nodes[1-i].life {
 			p.fail("letter %d is of unknown fate, and is known to have come to life %d", number, by)
 		}
-		n.own.unknown[number], before = true, number
+		m.unknown[number], before, of = true, number, life
 	}
 }
 
@@ -273,12 +302,20 @@ func (p *post) finish() {
 	}
 	_ = p.w.Sleep(10 * time.Second) // for who reads slowly
 	for i, n := range p.nodes {
-		for k := range n.own.sent {
-			if by, ok := n.own.by[k+1]; !n.own.unknown[k+1] && (!ok || by == 0) {
-				p.fail("letter %d of %d of node %d is lost", k+1, n.own.sent, i)
+		for life, m := range p.sent[i] {
+			for k := range m.kept {
+				if life != n.life && p.disks[i] == nil {
+					break // what had not arrived when its life ended is nobody's
+				}
+				if by, ok := m.by[k+1]; !m.unknown[k+1] && (!ok || by == 0) {
+					p.fail("letter %d of %d of life %d of node %d is lost", k+1, m.kept, life, i)
+				}
 			}
 		}
-		if s := n.e.Stats(); s.Waiting != 0 || int(s.Unknown) != len(n.own.unknown) || int(s.Restarts) != n.own.restarts {
+		if s := n.e.Stats(); p.disks[i] != nil && s.Waiting != 0 || p.disks[1-i] != nil && s.Restarts != 0 {
+			p.fail("node %d: %+v", i, s)
+		}
+		if s := n.e.Stats(); p.disks[i] == nil && (s.Waiting != 0 || int(s.Unknown) != len(n.own.unknown) || int(s.Restarts) != n.own.restarts) {
 			p.fail("node %d: %+v, with %d restarts and %d letters of unknown fate", i, s, n.own.restarts, len(n.own.unknown))
 		}
 	}
@@ -286,7 +323,7 @@ func (p *post) finish() {
 
 // simulate runs one seed and returns the hash of its trace.
 func simulate(t testing.TB, seed uint64) (hash uint64, stats endpoint.Stats, errs []error) {
-	p := newPost(t, seed)
+	p := newPost(t, seed, [2]*disk{})
 	defer p.w.Close()
 	p.trouble(7)
 	p.finish()

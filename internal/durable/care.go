@@ -44,8 +44,8 @@ func (c *Channel) look(k *carrier) {
 	reads, writes := k.reads.Load(), k.writes.Load()
 	if reads != k.seen {
 		if writes == k.wrote && k.partial.Load() && len(c.control) < packed {
-			c.control = appendNumber(c.control, typeAck, c.consumed)
-			c.told, c.owed = c.consumed, 0
+			c.told, c.owed = c.tellable(), 0
+			c.control = appendNumber(c.control, typeAck, c.told)
 		}
 		k.heard, k.asked = now, 0
 	}

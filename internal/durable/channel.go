@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,13 @@ type Config struct {
 	AckDelay   time.Duration // for which the news of a consumed message may wait for company
 	Probe      time.Duration // of silence, after which an idle carrier is probed
 	Patience   time.Duration // with which an answer is waited for
+
+	// Save keeps, all or nothing, what the channel needs to live on in another
+	// process ([Channel.Restore]): a state in place of the former one, and
+	// messages behind those that are there, of which the oldest are dropped.
+	// There is one call at a time, and what it is given is valid until it
+	// returns. An error ends the channel. Optional.
+	Save func(state []byte, drop int, add [][]byte) error
 
 	// Deliver is called with every message, one after the other, by the
 	// reader. p is valid until it returns. urgent: the other end waits for the
@@ -111,6 +119,8 @@ type Channel struct {
 	held, stale           int // messages that are held, and those of former lives
 	heldBytes, staleBytes int // of them, with their headers
 
+	ledger *ledger // nil: there is no journal
+
 	tick  env.Timer
 	quick bool // it is a short one
 	count Counts
@@ -157,6 +167,15 @@ func (c *Channel) Peer() Epoch {
 func (c *Channel) Number() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.give()
+}
+
+// give returns the number of the next carrier: higher than any that this end has
+// given, in former processes too. The caller holds mu.
+func (c *Channel) give() uint64 {
+	if c.given == 0 && c.ledger != nil {
+		c.given = c.ledger.lives << 32
+	}
 	c.given++
 	return c.given
 }
@@ -229,14 +248,14 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 		if len(unknown) > 0 && c.cfg.Restarted != nil {
 			c.cfg.Restarted(unknown)
 		}
+		c.erase()
 		c.End(err)
 		return errFinished
 	}
 	old := c.on
 	unknown, restarted := c.meet(theirs)
 	if number == 0 {
-		c.given++
-		c.number = c.given
+		c.number = c.give()
 		c.control = appendNumber(c.control[:0], typeAttach, c.number)
 	} else {
 		c.number, c.control = number, c.control[:0]
@@ -245,10 +264,11 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 	c.on, c.next, c.pong = k, 0, false
 	c.window = int(min(theirs.Window, maxWindow))
 	c.begin = true
-	if c.consumed > 0 {
-		c.control = appendNumber(c.control, typeAck, c.consumed)
-		c.told, c.owed, c.hurry = c.consumed, 0, false
+	if n := c.tellable(); n > 0 {
+		c.control = appendNumber(c.control, typeAck, n)
+		c.told = n
 	}
+	c.owed, c.hurry = 0, c.told < c.consumed
 	c.count.Carriers++
 	c.watch(k, true)
 	write := c.claim()
@@ -262,8 +282,11 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 	if write {
 		(*c.spawn.Load())(c.writer)
 	}
+	if c.ledger != nil {
+		err = c.save()
+	}
 	k.start()
-	return nil
+	return err
 }
 
 // outlived ends a channel that is about to end when the other end starts anew:
@@ -290,7 +313,7 @@ func (c *Channel) fits(theirs Offer, number uint64) error {
 	case theirs.Epoch != c.peer && c.staleBytes+c.heldBytes > staleWindows*c.most():
 		return errStaleFull
 	case theirs.Peer == c.epoch && theirs.Epoch == c.peer && theirs.Taken > c.out.ever:
-		return ErrProtocol
+		return fmt.Errorf("%w: the other end has got %d messages, this one has sent %d%s", ErrProtocol, theirs.Taken, c.out.ever, c.forgotten())
 	}
 	return nil
 }
@@ -317,7 +340,13 @@ func (c *Channel) outdate() {
 func (c *Channel) meet(theirs Offer) (unknown [][]byte, restarted bool) {
 	c.digest(false)
 	if theirs.Epoch != c.peer {
+		if c.ledger != nil {
+			c.ledger.met = true
+		}
 		if restarted = !c.peer.IsZero(); restarted {
+			if c.ledger != nil {
+				c.ledger.turn(c.out.acked, c.out.ever)
+			}
 			unknown = c.out.reset()
 			c.count.Restarts++
 			c.count.Unknown += uint64(len(unknown))
@@ -354,6 +383,7 @@ func (c *Channel) lost(k *carrier, err error) {
 		c.count.Silences++
 	}
 	c.stopTimers()
+	c.tidySoon() // what was consumed is not told any more, but noted
 	over := c.err != nil
 	c.mu.Unlock()
 	k.end(err)
@@ -402,6 +432,9 @@ func (c *Channel) end(err error, collect bool) (rest [][]byte) {
 	k := c.on
 	c.on = nil
 	c.stopTimers()
+	if l := c.ledger; l != nil && l.tidy != nil {
+		l.tidy.Stop()
+	}
 	if collect {
 		rest = c.out.rest()
 	}

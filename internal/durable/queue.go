@@ -39,6 +39,10 @@ type queue struct {
 	endPos            uint64
 
 	pin *chunk // is being written: not to be used again
+
+	keeps    bool   // collect is used
+	fresh    *chunk // where what was not collected begins; nil: there is nothing
+	freshOff int
 }
 
 // bytes returns how much the queue holds.
@@ -59,6 +63,9 @@ func (q *queue) add(t byte, n int) []byte {
 	}
 	if q.at == nil {
 		q.at, q.atOff, q.atGone = c, len(c.b), c.frames
+	}
+	if q.keeps && q.fresh == nil {
+		q.fresh, q.freshOff = c, len(c.b)
 	}
 	at := len(c.b)
 	c.b = c.b[:at+size]
@@ -96,25 +103,41 @@ func (q *queue) recycle(c *chunk) {
 	}
 }
 
-// fits reports whether there is a frame to send that takes at most room bytes.
-func (q *queue) fits(room int) bool {
-	if q.at == nil {
+// collect returns the messages that were added since the last call, where they
+// lie. They stay there until they are acked.
+func (q *queue) collect() (list [][]byte) {
+	for c, off := q.fresh, q.freshOff; c != nil; c, off = c.next, 0 {
+		for off < len(c.b) {
+			t, n := parseHeader(c.b[off:])
+			if off += header + n; t != typeClose {
+				list = append(list, c.b[off-n:off:off])
+			}
+		}
+	}
+	q.fresh = nil
+	return list
+}
+
+// fits reports whether there is a frame to send, of a number up to most, that
+// takes at most room bytes.
+func (q *queue) fits(room int, most uint64) bool {
+	if q.at == nil || q.sent >= most {
 		return false
 	}
 	_, n := parseHeader(q.at.b[q.atOff:])
 	return header+n <= room
 }
 
-// take returns what to write next, at most room bytes of whole frames, and pins
-// it until release is called.
-func (q *queue) take(room int) []byte {
-	if !q.fits(room) {
+// take returns what to write next, at most room bytes of whole frames of numbers
+// up to most, and pins it until release is called.
+func (q *queue) take(room int, most uint64) []byte {
+	if !q.fits(room, most) {
 		return nil
 	}
 	c := q.at
 	to, frames := len(c.b), c.frames-q.atGone
-	if to-q.atOff > room {
-		to, frames = q.within(room)
+	if to-q.atOff > room || frames > most-q.sent {
+		to, frames = q.within(room, most-q.sent)
 	}
 	b := c.b[q.atOff:to]
 	q.pin = c
@@ -126,10 +149,11 @@ func (q *queue) take(room int) []byte {
 	return b
 }
 
-// within returns how far the frames of a chunk go that room has place for.
-func (q *queue) within(room int) (to int, frames uint64) {
+// within returns how far the frames of a chunk go that room has place for, and
+// that are no more than most.
+func (q *queue) within(room int, most uint64) (to int, frames uint64) {
 	to = q.atOff
-	for to < len(q.at.b) {
+	for to < len(q.at.b) && frames < most {
 		_, n := parseHeader(q.at.b[to:])
 		if n += header; n > room {
 			break
@@ -237,6 +261,6 @@ func (q *queue) copies(number uint64) (list [][]byte) {
 
 // drop empties the queue.
 func (q *queue) drop() {
-	q.head, q.tail, q.at = nil, nil, nil
+	q.head, q.tail, q.at, q.fresh = nil, nil, nil, nil
 	q.acked, q.sent, q.ackPos, q.sentPos = q.last, q.last, q.endPos, q.endPos
 }

@@ -12,6 +12,7 @@ import (
 type shelf struct {
 	all               [][]byte // those that are acked, too, since the last reset
 	acked, sent, ever int
+	kept              int // were collected
 }
 
 // A check drives a queue and a shelf with the same calls.
@@ -76,7 +77,7 @@ func (c *queueCheck) step() {
 	case k < 19 && c.rng.IntN(4) == 0:
 		c.note("reset")
 		c.same("reset", q.reset(), m.all[m.acked:m.ever])
-		*m = shelf{all: m.all[m.ever:]}
+		*m = shelf{all: m.all[m.ever:], kept: max(0, m.kept-m.ever)}
 	case c.rng.IntN(8) == 0:
 		c.note("rest")
 		c.same("rest", q.rest(), m.all[m.acked:])
@@ -97,10 +98,19 @@ func bytesOf(list [][]byte) (n int) {
 // it then.
 func (c *queueCheck) take(room int) {
 	m, q := &c.m, &c.q
-	c.note("take %d", room)
-	b := q.take(room)
-	if fits := m.sent < len(m.all) && header+len(m.all[m.sent]) <= room; fits != (b != nil) {
-		c.fail("take(%d) = %d bytes, something fits: %t", room, len(b), fits)
+	most := len(m.all) - c.rng.IntN(2)*c.rng.IntN(4)
+	if q.keeps {
+		c.note("collect")
+		if c.rng.IntN(2) == 0 {
+			c.same("collect", q.collect(), m.all[m.kept:])
+			m.kept = len(m.all)
+		}
+		most = m.kept
+	}
+	c.note("take %d up to %d", room, most)
+	b := q.take(room, uint64(max(most, 0)))
+	if fits := m.sent < most && header+len(m.all[m.sent]) <= room; fits != (b != nil) {
+		c.fail("take(%d, %d) = %d bytes, something fits: %t", room, most, len(b), fits)
 	}
 	if len(b) > room {
 		c.fail("take(%d) = %d bytes", room, len(b))
@@ -109,6 +119,9 @@ func (c *queueCheck) take(room int) {
 	for n := 0; n < len(b); m.sent++ {
 		want = append(want, m.all[m.sent])
 		n += header + len(m.all[m.sent])
+	}
+	if b != nil && m.sent > most {
+		c.fail("take(%d, %d) took up to %d", room, most, m.sent)
 	}
 	m.ever = max(m.ever, m.sent)
 	if len(b) > 0 && c.rng.IntN(2) == 0 {
@@ -144,7 +157,7 @@ func (c *queueCheck) meanwhile() {
 	case 2:
 		c.note("meanwhile reset")
 		c.same("reset", q.reset(), m.all[m.acked:m.ever])
-		*m = shelf{all: m.all[m.ever:]}
+		*m = shelf{all: m.all[m.ever:], kept: max(0, m.kept-m.ever)}
 	}
 }
 
@@ -170,7 +183,7 @@ func (c *queueCheck) check() {
 // A queue does what a simple model does, in any order of calls.
 func TestQueueAgainstAModel(t *testing.T) {
 	for seed := range uint64(50) {
-		c := &queueCheck{t: t, rng: rand.New(rand.NewPCG(seed, 2))}
+		c := &queueCheck{t: t, rng: rand.New(rand.NewPCG(seed, 2)), q: queue{keeps: seed%2 == 0}}
 		for range 400 {
 			c.step()
 			c.check()
@@ -182,7 +195,7 @@ func TestQueueAgainstAModel(t *testing.T) {
 func FuzzQueue(f *testing.F) {
 	f.Add(uint64(1), uint16(50))
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) {
-		c := &queueCheck{t: t, rng: rand.New(rand.NewPCG(seed, 3))}
+		c := &queueCheck{t: t, rng: rand.New(rand.NewPCG(seed, 3)), q: queue{keeps: seed%2 == 0}}
 		for range min(steps, 1000) {
 			c.step()
 			c.check()

@@ -179,7 +179,7 @@ func (c *Channel) frame(got *batch, t byte, body []byte) error {
 			got.ack = max(got.ack, n)
 		case typeStart:
 			if n == 0 || n < c.next || n > c.taken.Load()+1 {
-				return fmt.Errorf("%w: messages start at %d, %d have come", ErrProtocol, n, c.taken.Load())
+				return fmt.Errorf("%w: messages start at %d, %d have come%s", ErrProtocol, n, c.taken.Load(), c.forgotten())
 			}
 			c.next = n
 		}
@@ -241,6 +241,7 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 		err = fmt.Errorf("%w: %d bytes wait to be consumed, the window is %d", ErrProtocol, c.heldBytes, c.cfg.Window)
 	case got.ack > 0 && c.out.ack(got.ack):
 		c.wakeSenders()
+		c.tidySoon()
 		c.losses = 0
 		c.begin = c.begin || c.out.sent > sent // some need not be sent on this carrier
 		finished = c.finished != 0 && c.out.acked >= c.finished
@@ -256,6 +257,7 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 		(*c.spawn.Load())(c.writer)
 	}
 	if finished {
+		c.erase()
 		c.End(errFinished)
 		if c.cfg.Ended != nil {
 			c.cfg.Ended(nil)
@@ -277,6 +279,8 @@ func (c *Channel) tally(messages uint64, bytes int, hurry bool) {
 	case c.ackTimer == nil && c.on != nil:
 		c.ackTimer = c.cfg.Env.AfterFunc(c.cfg.AckDelay, c.tellNow)
 		c.soon.Store(true)
+	case c.on == nil:
+		c.tidySoon()
 	}
 }
 
@@ -332,6 +336,7 @@ const lingering = 1e9
 // closedByPeer ends the channel: the other end has closed it. It is told that
 // all has been consumed: nothing more can happen to what is still held.
 func (c *Channel) closedByPeer(reason []byte) {
+	c.erase()
 	c.mu.Lock()
 	c.closed = true
 	c.digest(false)

@@ -19,6 +19,10 @@ func (c *Channel) send(ctx context.Context, p []byte, urgent bool) (number uint6
 		number, err = c.put(p, urgent)
 		if err != ErrFull {
 			peer = c.peer
+			if err == nil && c.ledger != nil {
+				c.mu.Unlock()
+				return number, peer, c.save()
+			}
 			write := err == nil && c.claim()
 			c.mu.Unlock()
 			if write {
@@ -34,10 +38,14 @@ func (c *Channel) send(ctx context.Context, p []byte, urgent bool) (number uint6
 	}
 }
 
-// TrySend is Send that does not wait: it fails with [ErrFull].
+// TrySend is Send that does not wait for room: it fails with [ErrFull].
 func (c *Channel) TrySend(p []byte, urgent bool) (number uint64, err error) {
 	c.mu.Lock()
 	number, err = c.put(p, urgent)
+	if err == nil && c.ledger != nil {
+		c.mu.Unlock()
+		return number, c.save()
+	}
 	write := err == nil && c.claim()
 	c.mu.Unlock()
 	if write {
@@ -163,6 +171,11 @@ func (c *Channel) Finish(reason []byte) {
 	}
 	copy(c.out.add(typeClose, len(reason)), reason)
 	c.finished = c.out.last
+	if c.ledger != nil {
+		c.mu.Unlock()
+		_ = c.save() // it has ended the channel
+		return
+	}
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
@@ -182,7 +195,7 @@ func (c *Channel) claim() bool {
 // pending reports whether there is something that may be written. The caller
 // holds mu.
 func (c *Channel) pending() bool {
-	return len(c.control) > 0 || c.begin || c.pong || c.hurry || c.out.fits(c.room())
+	return len(c.control) > 0 || c.begin || c.pong || c.hurry || c.out.fits(c.room(), c.sendable())
 }
 
 // room returns how many bytes the other end's window has room for; a message is
@@ -212,6 +225,11 @@ func (c *Channel) write(yield bool) {
 			c.mu.Unlock()
 			return
 		}
+		if c.unmarked() {
+			c.mu.Unlock()
+			_ = c.save() // it has ended the channel
+			continue
+		}
 		pack, data := c.batch()
 		c.mu.Unlock()
 		err := k.write(pack)
@@ -233,13 +251,13 @@ func (c *Channel) batch() (pack, data []byte) {
 		c.control = appendNumber(c.control, typeStart, c.out.sent+1)
 		c.begin = false
 	}
-	data = c.out.take(c.room())
+	data = c.out.take(c.room(), c.sendable())
 	c.digest(false)
-	if c.consumed > c.told && (c.hurry || len(data) > 0) {
-		c.control = appendNumber(c.control, typeAck, c.consumed)
-		c.told, c.owed, c.hurry = c.consumed, 0, false
+	if n := c.tellable(); n > c.told && (c.hurry || len(data) > 0) {
+		c.control = appendNumber(c.control, typeAck, n)
+		c.told, c.owed = n, 0
 	}
-	c.hurry = false
+	c.hurry = c.hurry && c.told < c.consumed
 	if c.pong {
 		c.control = appendEmpty(c.control, typePong)
 		c.pong = false
