@@ -146,25 +146,20 @@ func (e *Endpoint) Peer() identity.NodeID { return e.peer }
 // anew or the endpoint is closed; [Endpoint.Deliver] waits for more. Where there is
 // a [Config.Journal] p is in it then, and if the endpoint ends meanwhile, it may be.
 func (e *Endpoint) Send(ctx context.Context, p []byte) error {
-	_, err := e.ch.Send(ctx, p, false)
-	return e.why(err, p)
+	return e.why(e.ch.Send(ctx, p, false), p)
 }
 
 // TrySend is Send that does not wait: it fails with [ErrFull] where there is no
 // room.
 func (e *Endpoint) TrySend(p []byte) error {
-	_, err := e.ch.TrySend(p, false)
-	return e.why(err, p)
+	return e.why(e.ch.TrySend(p, false), p)
 }
 
 // Deliver sends p and waits until the peer has taken it, or ctx ends; then it may
-// still be delivered. The error is [ErrUnknownFate] if the peer has started anew.
+// still be delivered. The error is [ErrUnknownFate] if the peer has started anew
+// when p was under way to it: p is then one of the messages of the RestartError.
 func (e *Endpoint) Deliver(ctx context.Context, p []byte) error {
-	number, peer, err := e.ch.SendUrgent(ctx, p)
-	if err == nil {
-		err = e.ch.Await(ctx, number, peer)
-	}
-	return e.why(err, p)
+	return e.why(e.ch.Deliver(ctx, p), p)
 }
 
 // Flush waits until the peer has taken all that was sent, or ctx ends.
@@ -190,26 +185,38 @@ func (e *Endpoint) why(err error, p []byte) error {
 }
 
 // Close ends the channel in good order, at both ends: nothing more can be sent,
-// what was sent before arrives, and then the peer is told the cause. Close waits
+// what was sent before arrives, and then the peer is told the cause, or the first
+// 256 bytes of its text, what is not printable ASCII as question marks. Close waits
 // for that until ctx ends, and then ends the endpoint at once; it returns nil if
-// the peer's endpoint has got everything. Whether its application takes it is no
-// longer told. If the peer starts anew meanwhile, what it had not got is
-// reported as messages of unknown fate, and the error is [ErrUnknownFate].
+// the peer's endpoint has got everything, else [Endpoint.Unacknowledged] has what
+// it may not have got. Whether its application takes it is no longer told. If the
+// peer starts anew meanwhile, what it had not got is reported as messages of
+// unknown fate, and the error is [ErrUnknownFate].
 func (e *Endpoint) Close(ctx context.Context, cause error) error {
 	if cause == nil {
 		cause = conn.ErrClosed
 	}
 	e.setCause(cause)
 	e.ch.Finish(reasonOf(cause))
-	if e.env.Wait(e.ch.Done(), ctx.Done(), nil) == 0 {
-		if e.ch.Err() == durable.ErrRestarted {
-			return fmt.Errorf("endpoint: closed before the peer had got everything: %w", ErrUnknownFate)
-		}
+	over := e.env.Wait(e.ch.Done(), ctx.Done(), nil) == 0
+	switch {
+	case !over:
+		e.end(cause)
+		cause = context.Cause(ctx)
+	case e.ch.Finished():
 		return nil
+	case e.ch.Err() == durable.ErrRestarted:
+		cause = ErrUnknownFate
+	default: // ended before, or by the peer meanwhile
+		cause = e.Cause()
 	}
-	e.end(cause)
-	return fmt.Errorf("endpoint: closed before the peer had got everything: %w", context.Cause(ctx))
+	return fmt.Errorf("endpoint: closed before the peer had got everything: %w", cause)
 }
+
+// Unacknowledged returns, once the endpoint has ended ([Endpoint.Done]), copies of
+// the messages that the peer is not known to have taken, in the order sent. Those
+// of a RestartError are not among them. It returns nil before.
+func (e *Endpoint) Unacknowledged() [][]byte { return e.ch.Rest() }
 
 // Done returns a channel that is closed when the endpoint has ended.
 func (e *Endpoint) Done() <-chan struct{} { return e.ch.Done() }

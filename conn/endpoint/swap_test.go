@@ -124,10 +124,10 @@ func TestWorkersUnderCuts(t *testing.T) {
 	}
 	for k, r := range rides {
 		<-checks[k].done
+		r.finish()
 		if s := r.ends[1].Stats(); s.Received != messages || s.Connections < cuts {
 			t.Errorf("channel %d: %+v", k, s)
 		}
-		r.finish()
 	}
 	goleak.VerifyNone(t, before)
 }

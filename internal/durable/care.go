@@ -66,7 +66,7 @@ func (c *Channel) look(k *carrier) {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 }
 
@@ -74,5 +74,9 @@ func (c *Channel) look(k *carrier) {
 // that fell silent since something got through: the path may be slow. The caller
 // holds mu.
 func (c *Channel) patience() time.Duration {
-	return min(c.cfg.Patience<<min(c.losses, 10), max(maxPatience, c.cfg.Patience))
+	d := c.cfg.Patience
+	for i := 0; i < c.losses && d < maxPatience; i++ {
+		d = min(2*d, maxPatience)
+	}
+	return d
 }

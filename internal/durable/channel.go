@@ -76,8 +76,8 @@ type Config struct {
 type Channel struct {
 	cfg    Config
 	epoch  Epoch
-	spawn  atomic.Pointer[func(func())] // runs the writer
-	writer func()                       // write, bound once
+	spawn  atomic.Pointer[spawner]
+	writer func() // turns, bound once
 
 	// The turn is held by whoever takes in what a carrier has brought, and by
 	// Attach. It guards what follows.
@@ -101,6 +101,10 @@ type Channel struct {
 	losses int      // carriers that fell silent since something got through
 
 	out      queue
+	base     uint64        // messages before number 1, to former lives of the other end
+	line     []*waiter     // senders for whom there is no room
+	left     queue         // what out had when the channel ended
+	reported bool          // Restarted was called with that
 	window   int           // of the other end
 	ready    chan struct{} // closed when the other end has consumed something; nil: nobody waits
 	control  []byte        // frames that go first
@@ -147,7 +151,7 @@ func New(cfg Config) *Channel {
 		putUint64(c.epoch[i:], cfg.Env.Source().Uint64())
 	}
 	_, yields := cfg.Env.(env.Real)
-	c.writer = func() { c.write(yields) }
+	c.writer = func() { c.turns(yields) }
 	c.SpawnWith(nil)
 	return c
 }
@@ -190,13 +194,20 @@ func (c *Channel) Meet(peer Epoch) {
 	}
 }
 
-// SpawnWith has the writer run by spawn from now on; nil: on goroutines of its
-// own. One that runs goes on where it is until there is nothing to write.
+// A spawner runs the writer.
+type spawner struct {
+	run    func(func())
+	shared bool // by others, who take turns
+}
+
+// SpawnWith has the writer run by spawn from now on, a batch at a time; nil: on
+// goroutines of its own. A batch that is being written ends where it is.
 func (c *Channel) SpawnWith(spawn func(func())) {
 	if spawn == nil {
-		spawn = c.cfg.Env.Go
+		c.spawn.Store(&spawner{run: c.cfg.Env.Go})
+		return
 	}
-	c.spawn.Store(&spawn)
+	c.spawn.Store(&spawner{spawn, true})
 }
 
 // Offer returns what to tell the other end on a new carrier.
@@ -280,26 +291,13 @@ func (c *Channel) attach(on Carrier, mine *Offer, theirs Offer, number uint64, i
 		c.cfg.Restarted(unknown)
 	}
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 	if c.ledger != nil {
 		err = c.save()
 	}
 	k.start()
 	return err
-}
-
-// outlived ends a channel that is about to end when the other end starts anew:
-// there is nobody left to tell. It returns what the other end has not consumed:
-// nothing more becomes of it. why is what to end with. The caller holds mu.
-func (c *Channel) outlived() (unknown [][]byte, why error) {
-	if c.finished == 0 || c.out.acked+1 >= c.finished {
-		return nil, errFinished
-	}
-	unknown = c.out.rest()
-	c.count.Restarts++
-	c.count.Unknown += uint64(len(unknown))
-	return unknown, ErrRestarted
 }
 
 // fits reports why a carrier cannot be used. The caller holds mu.
@@ -344,9 +342,7 @@ func (c *Channel) meet(theirs Offer) (unknown [][]byte, restarted bool) {
 			c.ledger.met = true
 		}
 		if restarted = !c.peer.IsZero(); restarted {
-			if c.ledger != nil {
-				c.ledger.turn(c.out.acked, c.out.ever)
-			}
+			c.nextLife(c.out.acked, c.out.ever)
 			unknown = c.out.reset()
 			c.count.Restarts++
 			c.count.Unknown += uint64(len(unknown))
@@ -413,39 +409,6 @@ func (c *Channel) Detach(cause error) {
 	if k != nil {
 		c.lost(k, cause)
 	}
-}
-
-// End ends the channel at once, on this side. Calls after the first do nothing.
-func (c *Channel) End(err error) { c.end(err, false) }
-
-// Drop is End that returns the messages that the other end is not known to have
-// consumed, in the order sent.
-func (c *Channel) Drop(err error) (rest [][]byte) { return c.end(err, true) }
-
-func (c *Channel) end(err error, collect bool) (rest [][]byte) {
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
-		return nil
-	}
-	c.err, c.final = err, c.out.acked
-	k := c.on
-	c.on = nil
-	c.stopTimers()
-	if l := c.ledger; l != nil && l.tidy != nil {
-		l.tidy.Stop()
-	}
-	if collect {
-		rest = c.out.rest()
-	}
-	c.out.drop()
-	c.wakeSenders()
-	close(c.done)
-	c.mu.Unlock()
-	if k != nil {
-		k.end(err)
-	}
-	return rest
 }
 
 // Alone calls f when nothing is being delivered, and keeps that so meanwhile.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func feed(t *testing.T, in []byte, piece int, hold bool) (out []byte) {
 			return hold
 		}})
 	for n := range uint64(3) {
-		if _, err := c.TrySend(message(n, 0), false); err != nil {
+		if err := c.TrySend(message(n, 0), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,7 +142,7 @@ func FuzzAttach(f *testing.F) {
 			t.Fatal(err)
 		}
 		for n := range uint64(5) {
-			if _, err := c.TrySend(message(n, 100), false); err != nil {
+			if err := c.TrySend(message(n, 100), false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -177,4 +178,48 @@ func TestClaimsTakeNoMemory(t *testing.T) {
 	if n := (after.TotalAlloc - before.TotalAlloc) / 100; n > 64<<10 {
 		t.Errorf("a claim has taken %d bytes", n)
 	}
+}
+
+// FuzzRestore takes up a life from whatever a journal has: it is refused, or what is
+// saved at once can be taken up again, with the same messages.
+func FuzzRestore(f *testing.F) {
+	fresh := New(Config{Env: clockless{}, Save: func(state []byte, _ int, _ [][]byte) error {
+		f.Add(append([]byte(nil), state...), uint8(0))
+		state[25], state[len(state)-1] = 1, 3 // has met somebody, who took three
+		f.Add(append([]byte(nil), state...), uint8(2))
+		for i := 1; i <= 8; i++ {
+			state[len(state)-i] = 0xff // one is of unknown fate
+		}
+		f.Add(state, uint8(2))
+		return nil
+	}})
+	if _, err := fresh.Restore(Kept{}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte{}, uint8(1))
+	f.Fuzz(func(t *testing.T, state []byte, messages uint8) {
+		kept := Kept{State: state}
+		for n := range messages {
+			kept.Messages = append(kept.Messages, []byte{n})
+		}
+		drops := 0
+		cfg := Config{Env: clockless{}, Buffer: 1 << 10, MaxMessage: 64, Save: func(state []byte, drop int, add [][]byte) error {
+			kept.State = append([]byte(nil), state...)
+			drops += drop + len(add)
+			return nil
+		}}
+		c := New(cfg)
+		unknown, err := c.Restore(kept)
+		if err != nil || c.ledger.lives == math.MaxUint32 { // the last life that is counted
+			return
+		}
+		if n := int(c.out.last-c.out.acked) + len(unknown); n != int(messages) || drops != 0 {
+			t.Fatalf("%d of %d messages are there, %d were dropped or added", n, messages, drops)
+		}
+		again := New(cfg)
+		more, err := again.Restore(kept)
+		if err != nil || again.Offer() != c.Offer() || len(more) != len(unknown) || again.ledger.lives != c.ledger.lives+1 {
+			t.Fatalf("what was saved is taken up as %+v of life %d with %d unknown, %v; want %+v of life %d with %d", again.Offer(), again.ledger.lives, len(more), err, c.Offer(), c.ledger.lives+1, len(unknown))
+		}
+	})
 }

@@ -26,7 +26,6 @@ type ledger struct {
 
 	// Guarded by the channel's mu.
 	lives   uint64   // processes in which the channel has lived
-	base    uint64   // messages before number 1 of this life of the other end
 	head    uint64   // messages that the journal has dropped
 	end     uint64   // messages that the journal has taken
 	marked  uint64   // consumed by this end, as the journal knows
@@ -75,9 +74,9 @@ func (c *Channel) restore(kept Kept) (unknown [][]byte, err error) {
 		if -ahead > int64(len(list)) {
 			return nil, fmt.Errorf("%w: it knows of %d messages, there are %d", ErrJournal, -ahead, len(list))
 		}
-		l.base = uint64(-ahead)
+		c.base = uint64(-ahead)
 		l.reports = []uint64{0}
-		unknown, list = list[:l.base], list[l.base:]
+		unknown, list = list[:c.base], list[c.base:]
 	} else { // as if they had been dropped in this process
 		l.head, l.end = uint64(ahead), uint64(ahead)+l.end
 		c.out.acked, c.out.sent, c.out.last, c.out.ever = l.head, l.head, l.head, l.head
@@ -116,11 +115,10 @@ const (
 var ErrJournal = errors.New("the journal is damaged, or not that of an endpoint")
 
 func (c *Channel) encode(b []byte, head uint64) []byte {
-	l := c.ledger
-	b = binary.BigEndian.AppendUint64(append(b, stateVersion), l.lives)
+	b = binary.BigEndian.AppendUint64(append(b, stateVersion), c.ledger.lives)
 	b = append(append(append(b, c.epoch[:]...), c.peer[:]...), c.former[:]...)
 	b = binary.BigEndian.AppendUint64(b, c.consumed)
-	return binary.BigEndian.AppendUint64(b, head-l.base)
+	return binary.BigEndian.AppendUint64(b, head-c.base)
 }
 
 func (c *Channel) decode(b []byte) (ahead int64, err error) {
@@ -144,7 +142,7 @@ func (c *Channel) decode(b []byte) (ahead int64, err error) {
 	}
 	c.consumed = binary.BigEndian.Uint64(b[at:])
 	ahead = int64(binary.BigEndian.Uint64(b[at+8:]))
-	if ahead > math.MaxInt64/2 || c.peer.IsZero() && (ahead != 0 || c.consumed != 0) {
+	if ahead > math.MaxInt64/2 || ahead < -math.MaxInt64/2 || c.peer.IsZero() && (ahead != 0 || c.consumed != 0) {
 		return 0, fmt.Errorf("%w: counts that cannot be", ErrJournal)
 	}
 	return ahead, nil
@@ -160,7 +158,7 @@ func (c *Channel) sendable() uint64 {
 	case l.met:
 		return 0
 	}
-	n := l.end - l.base
+	n := l.end - c.base
 	if n+1 == c.finished {
 		return c.finished // it is not kept: what is over is not to live on
 	}
@@ -177,21 +175,23 @@ func (c *Channel) tellable() uint64 {
 }
 
 // floor returns how many messages are not needed any more. The caller holds mu.
-func (l *ledger) floor(acked uint64) uint64 {
-	if len(l.reports) > 0 {
+func (c *Channel) floor() uint64 {
+	if l := c.ledger; len(l.reports) > 0 {
 		return l.reports[0]
 	}
-	return l.base + acked
+	return c.base + c.out.acked
 }
 
-// turn begins a new life of the other end. Its former one may have got the
+// nextLife begins a new life of the other end. Its former one may have got the
 // messages up to ever, and has consumed those up to acked: those between are
 // reported. The caller holds mu.
-func (l *ledger) turn(acked, ever uint64) {
-	if l.marked = 0; ever > acked {
-		l.reports = append(l.reports, l.base+acked)
+func (c *Channel) nextLife(acked, ever uint64) {
+	if l := c.ledger; l != nil {
+		if l.marked = 0; ever > acked {
+			l.reports = append(l.reports, c.base+acked)
+		}
 	}
-	l.base += ever
+	c.base += ever
 }
 
 // forgotten is said where the other end knows more than this one.
@@ -237,7 +237,7 @@ func (c *Channel) save() error {
 		return c.err
 	}
 	c.digest(false)
-	head, peer, consumed := l.floor(c.out.acked), c.peer, c.consumed
+	head, peer, consumed := c.floor(), c.peer, c.consumed
 	add := c.out.collect()
 	end := l.end + uint64(len(add))
 	state := c.encode(make([]byte, 0, stateSize), head)
@@ -267,7 +267,7 @@ func (c *Channel) save() error {
 		c.End(err)
 	}
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 	return err
 }

@@ -207,10 +207,10 @@ func TestPingsAreAnsweredOnce(t *testing.T) {
 func TestAwaitAcrossLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEnd(nil)
-		number, peer, err := e.SendUrgent(t.Context(), message(1, 0))
-		if err != nil || !peer.IsZero() {
-			t.Fatal(peer, err)
+		if err := e.Send(t.Context(), message(1, 0), true); err != nil {
+			t.Fatal(err)
 		}
+		number, peer := e.Last()
 		for life := range byte(2) {
 			if err := e.Attach(newTape(), stranger(life+1, Epoch{}, 0), 1, nil); err != nil {
 				t.Fatal(err)
@@ -224,7 +224,8 @@ func TestAwaitAcrossLives(t *testing.T) {
 		if err := e.Attach(k, stranger(2, e.Epoch(), 0), 2, nil); err != nil {
 			t.Fatal(err)
 		}
-		number, peer, _ = e.SendUrgent(t.Context(), message(2, 0))
+		e.Send(t.Context(), message(2, 0), true)
+		number, peer = e.Last()
 		synctest.Wait()
 		k.in <- append(appendNumber(nil, typeStart, 1), appendNumber(nil, typeAck, number)...)
 		synctest.Wait()

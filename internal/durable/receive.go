@@ -141,8 +141,8 @@ func (c *Channel) take(k *carrier, b []byte) (used, need int, err error) {
 	var got batch
 	for err == nil && !got.closed && !k.over.Load() && len(b)-used >= header {
 		t, n := parseHeader(b[used:])
-		if n > c.cfg.MaxMessage && n > 64 {
-			err = fmt.Errorf("%w: frame of type %d has %d bytes, the limit is %d (MaxMessage)", ErrProtocol, t, n, c.cfg.MaxMessage)
+		if n > c.largest(t) {
+			err = fmt.Errorf("%w: frame of type %d has %d bytes, the limit is %d (MaxMessage)", ErrProtocol, t, n, c.largest(t))
 			break
 		}
 		if len(b)-used < header+n {
@@ -162,6 +162,14 @@ func (c *Channel) take(k *carrier, b []byte) (used, need int, err error) {
 		return len(b), 0, nil
 	}
 	return used, need, err
+}
+
+// largest returns how large a frame of a type may be.
+func (c *Channel) largest(t byte) int {
+	if t == typeData || t == typeUrgent {
+		return c.cfg.MaxMessage
+	}
+	return max(c.cfg.MaxMessage, MaxReason)
 }
 
 // frame deals with one frame. Under the turn.
@@ -254,7 +262,7 @@ func (c *Channel) settle(k *carrier, got *batch) (err error) {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 	if finished {
 		c.erase()
@@ -293,7 +301,7 @@ func (c *Channel) tellNow() {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 }
 
@@ -311,7 +319,7 @@ func (c *Channel) Consumed(messages, bytes int, hurry bool) {
 	write := c.claim()
 	c.mu.Unlock()
 	if write {
-		(*c.spawn.Load())(c.writer)
+		c.spawn.Load().run(c.writer)
 	}
 }
 
@@ -327,28 +335,4 @@ func (c *Channel) digest(hurry bool) {
 	c.held -= messages
 	c.heldBytes -= bytes - old
 	c.tally(uint64(messages), bytes, hurry)
-}
-
-// lingering is how long an end whose other end has closed waits for it to close
-// the connection.
-const lingering = 1e9
-
-// closedByPeer ends the channel: the other end has closed it. It is told that
-// all has been consumed: nothing more can happen to what is still held.
-func (c *Channel) closedByPeer(reason []byte) {
-	c.erase()
-	c.mu.Lock()
-	c.closed = true
-	c.digest(false)
-	c.consumed, c.hurry = c.taken.Load(), true
-	c.outdate()
-	write := c.claim()
-	c.mu.Unlock()
-	if write {
-		(*c.spawn.Load())(c.writer)
-	}
-	if c.cfg.Ended != nil {
-		c.cfg.Ended(reason)
-	}
-	c.cfg.Env.AfterFunc(lingering, func() { c.End(errFinished) })
 }

@@ -69,6 +69,9 @@ const (
 	// Overhead is what a message takes in a buffer beyond its bytes.
 	Overhead = header
 
+	// MaxReason is how large a reason may be with which a channel is closed.
+	MaxReason = 512
+
 	maxWindow = 1 << 30 // that an end is believed to have
 )
 
