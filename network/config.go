@@ -35,7 +35,11 @@ type Config struct {
 	// Behaviours see one connection. It ends when none could be made within
 	// Limits.ResumeTime, or the other node has started anew; the cause that
 	// OnDisconnect is told is then a *conn.CloseError with the messages that are
-	// not known to have arrived. Datagrams go by the reliable path.
+	// not known to have arrived. Where this node has dialled, the connection
+	// moves back to an address that is given before the one in use, when that
+	// works again. Unreliable messages go as datagrams of what carries the
+	// connection at the moment, where that has them, and are dropped while
+	// there is nothing.
 	Durable bool
 	// StopOnPanic ends the node, with a *PanicError from Run, when a
 	// behaviour panics. Default: that behaviour is stopped, or restarted if it
@@ -56,7 +60,7 @@ type Limits struct {
 	IdleTime       time.Duration // without a byte from the other end, which is probed at a third of it. Default 15 s
 	WriteTime      time.Duration // for one write to a transport to finish. Default 10 s
 	DialTime       time.Duration // for a dial, over all addresses. Default 20 s
-	DialBackoff    time.Duration // between the first failed dial of a node and the next; it doubles up to DialBackoffMax. Default 500 ms
+	DialBackoff    time.Duration // between the first failed dial of a node and the next; it doubles up to DialBackoffMax. A durable connection tries addresses that are preferred to the one in use under the same back-off, from 16 times as long on. Default 500 ms
 	DialBackoffMax time.Duration // Default 1 min
 	ResumeTime     time.Duration // for a durable connection that broke to be carried by another. Default 30 s
 	ShutdownTime   time.Duration // for a node to stop. Default 5 s

@@ -26,6 +26,7 @@ type dial struct {
 	fails  int
 	retry  time.Time // not before
 	renews *link     // for which it is; nil: for a new one
+	moves  bool      // that one is on a connection, to an address that is less preferred
 }
 
 // A dialFailure is what OnDialError is told.
@@ -141,7 +142,11 @@ func (n *Node) dial(ctx context.Context, d *dial) (*link, error) {
 			errs = append(errs, err)
 			break
 		}
-		l, err := n.open(ctx, &candidate{c: c, dir: conn.Outgoing, addresses: d.peer.Addresses, renews: d.renews})
+		if d.needless() {
+			c.Close(errReplaced)
+			return d.renews, nil
+		}
+		l, err := n.open(ctx, &candidate{c: c, dir: conn.Outgoing, addresses: d.peer.Addresses, at: order[i], renews: d.renews})
 		if err == nil {
 			n.addresses.Worked(peer, order[i])
 			return l, nil

@@ -24,6 +24,9 @@ func (n *Node) establish(o *candidate) (*link, error) {
 			return n.moveTo(old, o) // another connection was faster
 		}
 		if old != nil {
+			if old != o.had && old.peerInstance != o.peer.Instance {
+				return nil, n.reject(o.c, errReplaced) // perhaps this one is of the earlier life: see supersede
+			}
 			// The other end has chosen this connection: the old one is dead to it.
 			old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has opened another connection"})
 			n.env.Wait(old.ended, nil, nil)
@@ -99,7 +102,7 @@ func (n *Node) resume(ctx context.Context, o *candidate) (l *link, err error) {
 // moveTo moves a link to a connection, unless it is on a newer one already.
 func (n *Node) moveTo(l *link, o *candidate) (*link, error) {
 	n.env.Wait(l.session.begun, nil, nil)
-	switch err := l.session.attach(o.c, o.theirs, o.number, o.in.rest()); {
+	switch err := l.session.attach(o); {
 	case err == durable.ErrStale:
 		o.c.Close(err)
 	case err != nil:
@@ -116,7 +119,7 @@ func (n *Node) moveTo(l *link, o *candidate) (*link, error) {
 // which the other end knows nothing.
 func (n *Node) forgotten(o *candidate) error {
 	err := &conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end does not know the link that was to be renewed"}
-	if o.renews.disowns(o.peer) {
+	if o.renews.suspended() && o.renews.disowns(o.peer) { // else its end, or a goodbye, comes by the connection in use
 		o.renews.abort(err)
 	}
 	return err
@@ -173,6 +176,7 @@ func (n *Node) forget(l *link) {
 	defer n.mu.Unlock()
 	list := slices.DeleteFunc(slices.Clone(*n.list.Load()), func(o *link) bool { return o == l })
 	n.list.Store(&list)
+	l.endRenewal()
 }
 
 // removed ends a link for the table and for those who wait to open another.

@@ -34,6 +34,7 @@ func (n *Node) open(ctx context.Context, o *candidate) (*link, error) {
 	defer limit.Stop()
 	o.calm = n.env.OnDone(ctx, func() { o.c.SetReadDeadline(time.Unix(1, 0)) })
 	defer o.calm()
+	defer n.meet(o)()
 	if o.c.Node() == n.self {
 		err := &conn.CloseError{Code: conn.CodeSelf, Reason: "this node has dialled itself"}
 		return nil, n.reject(o.c, err)
@@ -50,6 +51,9 @@ func (n *Node) open(ctx context.Context, o *candidate) (*link, error) {
 	}
 	if o.renews != nil {
 		return nil, n.reject(o.c, n.forgotten(o))
+	}
+	if o.peer.Renew { // it is for a link that has ended here, or is about to: nothing else is to come of it
+		return nil, n.reject(o.c, errUnknown)
 	}
 	err := n.agree(ctx, o)
 	if o.chose {
@@ -69,21 +73,24 @@ type candidate struct {
 	host   string // counts against Limits.ConnsPerHost; empty: none does
 	renews *link  // it was dialled for this link alone
 
-	addresses []identity.Address // where the other end was dialled
+	addresses []identity.Address // where the other end may be dialled
+	at        identity.Address   // where it was; zero: it has dialled
 
 	in       *frameReader
 	calm     func() bool // ends the watch over the context; false: it has ended
 	told     *serviceTable
 	peer     *wire.Hello
 	readOnly bool
-	chose    bool // this node has chosen it
+	chose    bool  // this node has chosen it
+	had      *link // to the same node, before this one has said hello; nil: none
 
 	// With Config.Durable.
 	known   []kept        // that were offered
 	session *session      // that the link is to have: a fresh one, or one of them
 	theirs  durable.Offer // that goes with it
 	number  uint64        // of the connection; 0: this node decides
-	ready   uint64        // what the other end had said when it said that it is ready
+	heard   bool          // the other end has said that it is ready
+	ready   uint64        // what it had said when it did
 }
 
 // hello says hello and reads the other end's.
@@ -118,12 +125,17 @@ func (n *Node) agree(ctx context.Context, o *candidate) (err error) {
 	if o.readOnly, err = n.admit(ctx, o.c, o.dir, o.peer); err != nil {
 		return n.reject(o.c, err)
 	}
-	chose, err := n.choose(ctx, o.c, o.peer)
+	old, err := n.choose(ctx, o)
 	if err != nil {
 		return n.reject(o.c, err)
 	}
-	o.chose = chose
-	if err = n.sayReady(o); err == nil {
+	if old != nil {
+		err = n.supersede(ctx, old, o)
+	}
+	if err == nil {
+		err = n.sayReady(o)
+	}
+	if err == nil && !o.heard {
 		err = o.hearReady()
 	}
 	if err == nil && !o.calm() {
@@ -159,7 +171,7 @@ func (o *candidate) hearReady() error {
 		return err
 	}
 	said, number := wire.ParseReady(body)
-	o.ready = said
+	o.ready, o.heard = said, true
 	if o.session != nil && !o.chose {
 		if o.number = number; number == 0 {
 			return fmt.Errorf("%w: ready without the number of the connection", wire.ErrMalformed)
@@ -267,50 +279,67 @@ func (n *Node) room(node identity.NodeID) error {
 
 // choose decides, on the side with the lower ID, whether this connection is the
 // one to open. Where another to the same node is open already, that one stays
-// if it is alive and the other end has not started anew.
-func (n *Node) choose(ctx context.Context, c conn.Conn, h *wire.Hello) (chose bool, err error) {
-	node := c.Node()
+// if it is alive and the other end has not started anew; else it is old, and has to
+// end first.
+func (n *Node) choose(ctx context.Context, o *candidate) (old *link, err error) {
+	node := o.c.Node()
 	if n.self.Compare(node) > 0 {
-		return false, nil
+		return nil, nil
 	}
 	n.mu.Lock()
 	for other := n.pending[node]; other != nil; other = n.pending[node] {
 		n.mu.Unlock()
 		if n.env.Wait(other, ctx.Done(), nil) == 1 { // it may yet fail, or open and end
-			return false, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
+			return nil, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
 		}
 		n.mu.Lock()
 	}
 	n.pending[node] = make(chan struct{})
-	old := n.byNode[node]
+	old = n.byNode[node]
 	n.mu.Unlock()
-	if old == nil {
-		return true, nil
-	}
-	if n.stays(ctx, old, h) {
-		n.chosen(node)
+	o.chose = true
+	if old != nil && n.stays(ctx, old, o) {
 		n.count.replaced.Add(1)
-		return false, errReplaced
+		return nil, errReplaced
 	}
-	old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has started anew"})
-	if n.env.Wait(old.ended, ctx.Done(), nil) == 1 {
-		n.chosen(node)
-		return false, &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
-	}
-	return true, nil
+	return old, nil
 }
+
+var errUnknown = &conn.CloseError{Code: conn.CodeReplaced, Reason: "this node does not know the link that is to be renewed"}
 
 var errReplaced = &conn.CloseError{Code: conn.CodeReplaced, Reason: "another connection between the two nodes is open or about to"}
 
 // stays reports whether an open link is to stay in spite of another connection.
-func (n *Node) stays(ctx context.Context, old *link, h *wire.Hello) bool {
+func (n *Node) stays(ctx context.Context, old *link, o *candidate) bool {
 	switch {
-	case old.cause() != nil || old.peerInstance != h.Instance:
+	case old.peerInstance != o.peer.Instance:
+		return old != o.had
+	case old.cause() != nil:
 		return false
-	case old.session != nil && h.Said > 0:
-		return !old.disowns(h)
+	case old.session != nil && o.peer.Said > 0:
+		return !old.disowns(o.peer)
 	}
 	return n.alive(ctx, old)
+}
+
+// supersede ends a link in whose place another connection is to open, on the side
+// that has chosen that.
+//
+// What says that the other end has started anew may come late, from a life that
+// has ended since: after the hello of its next life. So it has to be answered for
+// first, by a ready, which follows on this node's hello. Who says it has not ended
+// before that hello; and the link was there already, so it is with an earlier life.
+func (n *Node) supersede(ctx context.Context, old *link, o *candidate) error {
+	if old.peerInstance != o.peer.Instance {
+		if err := o.hearReady(); err != nil {
+			return err
+		}
+	}
+	old.abort(&conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has started anew"})
+	if n.env.Wait(old.ended, ctx.Done(), nil) == 1 {
+		return &conn.CloseError{Code: conn.CodeTimeout, Err: context.Cause(ctx)}
+	}
+	return nil
 }
 
 // chosen ends what choose began.

@@ -79,10 +79,14 @@ type link struct {
 	cares    uint                  // how often the caretaker has looked; owned by it
 	datagram atomic.Bool           // datagrams have been announced to the other end
 
-	in          frames.Buffer // owned by the reader
-	need        int           // what the next frame takes, if known; owned by the reader
-	deaf        bool          // the other end has broken the protocol; owned by the reader
-	datagramsIn bool          // datagrams are received; owned by the turn
+	datagramsOut atomic.Uint64 // that were sent, of a durable link
+
+	in   frames.Buffer // owned by the reader
+	need int           // what the next frame takes, if known; owned by the reader
+	deaf bool          // the other end has broken the protocol; owned by the reader
+
+	datagramsIn  bool   // datagrams are received; owned by the turn
+	datagramLast uint64 // number of the last that has come, of a durable link; owned by the turn
 
 	// Owned by the caretaker.
 	watched uint64    // batches when it last looked

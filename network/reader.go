@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -284,58 +283,4 @@ func (l *link) peerMessageIn(body []byte) error {
 	}
 	s.queue(h.Kind, h.From, payload)
 	return nil
-}
-
-// receiveDatagrams starts to listen for datagrams, once. Under the turn.
-func (l *link) receiveDatagrams() {
-	dc, ok := l.c.(conn.DatagramConn)
-	if !ok || !l.c.Features().Datagrams || l.datagramsIn {
-		return
-	}
-	l.datagramsIn = true
-	l.n.running.add(1)
-	l.n.env.Go(func() {
-		defer l.n.running.done()
-		for {
-			b, err := dc.ReceiveDatagram(l.ctx)
-			if err != nil {
-				if l.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-					l.log.Debug("no more datagrams", "err", err)
-				}
-				return
-			}
-			l.datagramArrived(b)
-		}
-	})
-}
-
-// datagramArrived delivers a message that came as a datagram, or drops it where
-// the queue of its behaviour is full.
-func (l *link) datagramArrived(b []byte) {
-	l.turn.Lock()
-	defer l.turn.Unlock()
-	defer l.recoverPanic()
-	l.batches.Add(1)
-	id, kind, payload, err := wire.Direct(b)
-	s := l.find(id)
-	if err != nil || s == nil || s.svc == nil || l.done || kind >= conn.KindReserved || len(payload) > l.n.cfg.Limits.Message {
-		l.n.count.datagramsDropped.Add(1)
-		return
-	}
-	l.received.Add(1)
-	if s.state == toHandler {
-		l.msg = conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
-		if l.n.trace != nil {
-			l.n.noteMessage(id, &l.msg)
-		}
-		l.enter(s, nil)
-		s.handler.OnMessage(s.agent, &l.msg)
-		l.leave()
-		l.settle()
-		return
-	}
-	m := conn.Message{Service: id, Kind: kind, FromService: id, From: l.node, Conn: l.id, Hops: 1, Payload: payload}
-	if s.svc.accept(&m, l, false) != nil {
-		l.n.count.datagramsDropped.Add(1)
-	}
 }

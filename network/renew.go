@@ -11,11 +11,20 @@ import (
 	"github.com/plexus-net/plexus/internal/wire"
 )
 
-// A renewal is what a link does to get another connection. Guarded by Node.mu.
+// A renewal is what a link does to get another connection, in place of one that
+// broke or for one at an address that is preferred. Guarded by Node.mu.
 type renewal struct {
-	addresses []identity.Address // where the other end was dialled
+	addresses []identity.Address // where the other end was dialled, the most preferred first
 	limit     env.Timer          // ends the link; nil: it is on a connection
-	dialling  bool
+	dialling  bool               // for a connection in place of one that broke
+	arriving  int                // connections that the other end may already have moved to
+	carried   bool               // it has been on a connection
+
+	at     identity.Address // where the connection in use was dialled; zero: the other end has
+	since  time.Time        // when that was
+	move   env.Timer        // preferred addresses are dialled then; nil: none are, or now
+	moving bool             // they are dialled now
+	moves  int              // how often they were, since there was a lasting connection to the best
 }
 
 // suspend looks for another connection in place of one that broke.
@@ -23,6 +32,11 @@ func (l *link) suspend(err error) {
 	n := l.n
 	n.mu.Lock()
 	r := &l.renewal
+	if !l.suspended() { // it is on another already
+		n.mu.Unlock()
+		return
+	}
+	l.stay()
 	if r.limit == nil {
 		r.limit = n.env.AfterFunc(n.cfg.Limits.ResumeTime, func() {
 			l.abort(&conn.CloseError{Code: conn.CodeUnreachable, Reason: "no connection took the place of the one that broke within Limits.ResumeTime", Err: err})
@@ -53,16 +67,25 @@ func (l *link) startRenewal() {
 	}
 }
 
-// reachableAt notes where the other end may be dialled, if nobody knew. The caller
-// holds Node.mu.
+// reachableAt notes where the other end may be dialled, if nobody knew, or the
+// node is to stay connected to it. The caller holds Node.mu.
 func (l *link) reachableAt(addresses []identity.Address) {
-	if l.session == nil || len(l.renewal.addresses) > 0 {
+	r := &l.renewal
+	if w := l.n.wanted[l.node]; w != nil {
+		addresses = w.peer.Addresses
+	} else if len(r.addresses) > 0 {
 		return
 	}
-	l.renewal.addresses = slices.Clone(addresses)
-	if l.renewal.limit != nil {
-		l.startRenewal()
+	if l.session == nil || slices.Equal(addresses, r.addresses) {
+		return
 	}
+	r.addresses = slices.Clone(addresses)
+	if r.limit != nil {
+		l.startRenewal()
+		return
+	}
+	r.moves = 0
+	l.planMove()
 }
 
 // renew dials until the link is on a connection again, or has ended.
@@ -73,6 +96,11 @@ func (l *link) renew() {
 			n.pause(l.ctx, min(n.backoff(fails), maxRenewPause))
 		}
 		n.mu.Lock()
+		if fails == 0 && l.renewal.arriving > 0 { // the news of that is slower than the end of the old connection
+			n.mu.Unlock()
+			n.pause(l.ctx, headStart)
+			n.mu.Lock()
+		}
 		if l.renewal.limit == nil || l.ctx.Err() != nil {
 			l.renewal.dialling = false
 			n.mu.Unlock()
@@ -92,16 +120,48 @@ func (l *link) renew() {
 // broke.
 const maxRenewPause = 2 * time.Second
 
-// renewed ends what suspend began.
-func (l *link) renewed() {
+// headStart is how long a connection on which this end has said hello already has
+// to take the place of one that broke, before others are dialled.
+const headStart = 250 * time.Millisecond
+
+// meet notes which link this node has with the one at the other end, to which it
+// is about to say hello: as soon as that is read, the other end may move the link to
+// this connection. over ends that.
+func (n *Node) meet(o *candidate) (over func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.byNode[o.c.Node()]
+	if o.had = l; l == nil {
+		return func() {}
+	}
+	l.renewal.arriving++
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		l.renewal.arriving--
+	}
+}
+
+// renewed notes that the link has moved to a connection. It ends what suspend
+// began.
+func (l *link) renewed(o *candidate) {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
-	if l.renewal.limit != nil && !l.suspended() { // it may have broken already
-		l.renewal.limit.Stop()
-		l.renewal.limit = nil
+	r := &l.renewal
+	if r.carried {
 		l.renewals.Add(1)
 		l.n.count.renewed.Add(1)
 	}
+	r.carried = true
+	if l.session.ch.On() != durable.Carrier(o.c) {
+		return // it has broken, or another has taken its place
+	}
+	if r.limit != nil {
+		r.limit.Stop()
+		r.limit = nil
+	}
+	r.at, r.since = o.at, l.n.env.Now()
+	l.planMove()
 }
 
 // disowns reports whether the other end no longer knows the session of the link:

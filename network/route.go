@@ -180,30 +180,6 @@ func (l *link) sendRouted(s *service, to router.Route, o *agent.Outgoing) error 
 	return l.out.routed(l.routed, &h, o.Payload)
 }
 
-// sendDatagram sends a message as a datagram, if the connection can.
-func (l *link) sendDatagram(sl *slot, o *agent.Outgoing) (sent bool, err error) {
-	dc, ok := l.c.(conn.DatagramConn)
-	if !ok || !l.c.Features().Datagrams || wire.DirectHeader+len(o.Payload) > dc.MaxDatagram() {
-		return false, nil
-	}
-	l.out.mu.Lock()
-	missing := sl.window == 0 || sl.foreign
-	l.out.mu.Unlock()
-	switch {
-	case missing:
-		return false, agent.ErrNoService
-	case l.readOnly.Load():
-		return false, conn.ErrReadOnly
-	case l.closing.Load() != nil:
-		return false, agent.ErrNoConn
-	}
-	if l.datagram.CompareAndSwap(false, true) {
-		l.out.order(func(b []byte) []byte { return wire.AppendPrefix(b, wire.TypeDatagrams, 0) })
-	}
-	b := wire.AppendDirect(make([]byte, 0, wire.PrefixSize+wire.DirectHeader+len(o.Payload)), sl.id, o.Kind, len(o.Payload))
-	return true, dc.SendDatagram(append(b, o.Payload...)[wire.PrefixSize:])
-}
-
 // routedIn deals with a routed message: it is for this node, or goes on, or is
 // reported to its sender. Under the turn.
 func (l *link) routedIn(body []byte) error {

@@ -40,6 +40,7 @@ type session struct {
 	rest []byte     // of the present Write: what the channel has not taken in
 	left [][]byte   // whole frames that are not known to have arrived; set by Close
 	over bool       // Close was called
+	hear bool       // for datagrams
 }
 
 var (
@@ -94,15 +95,23 @@ func (k kept) offer() durable.Offer {
 }
 
 // attach moves the session to a connection.
-func (s *session) attach(c conn.Conn, theirs durable.Offer, number uint64, in []byte) error {
-	err := s.ch.Attach(c, theirs, number, in)
-	if err == nil {
-		s.mu.Lock()
-		s.on = c
-		s.mu.Unlock()
-		s.link.renewed()
+func (s *session) attach(o *candidate) error {
+	if err := s.ch.Attach(o.c, o.theirs, o.number, o.in.rest()); err != nil {
+		return err
 	}
-	return err
+	s.mu.Lock()
+	on := s.ch.On()
+	newest := on == nil || on == durable.Carrier(o.c) // else another was faster
+	if newest {
+		s.on = o.c
+	}
+	hear := s.hear && newest
+	s.mu.Unlock()
+	if hear {
+		s.link.listen(o.c)
+	}
+	s.link.renewed(o)
+	return nil
 }
 
 // lost is called when a connection has broken and no other has taken its place.
@@ -197,9 +206,23 @@ func (s *session) RemoteAddr() identity.Address     { return s.present().RemoteA
 func (s *session) SetReadDeadline(time.Time) error  { return nil }
 func (s *session) SetWriteDeadline(time.Time) error { return nil }
 func (s *session) Stats() conn.TransportStats       { return s.present().Stats() }
+func (s *session) Features() conn.Features          { return s.present().Features() }
 
-// Features says that datagrams go by the reliable path.
-func (s *session) Features() conn.Features { return conn.Features{Reliable: true} }
+// inUse returns the connection in use, or nil.
+func (s *session) inUse() conn.Conn {
+	c, _ := s.ch.On().(conn.Conn)
+	return c
+}
+
+// listen has datagrams received, of the connection in use and of those that take
+// its place.
+func (s *session) listen() {
+	s.mu.Lock()
+	s.hear = true
+	on := s.on
+	s.mu.Unlock()
+	s.link.listen(on)
+}
 
 // unacknowledged returns the messages of this node that are not known to have
 // arrived, by the service that has sent them.

@@ -194,29 +194,23 @@ func (n *Net) connect(ctx context.Context) error {
 // startTime bounds Start.
 const startTime = 60 * time.Second
 
-func (n *Net) transport() (conn.Transport, string, error) {
+func (n *Net) transport() (conn.Transport, error) {
 	switch n.opts.Transport {
 	case "mem":
-		return n.mem.Transport(), "", nil
+		return n.mem.Transport(), nil
 	case "tcp":
-		return tcp.New(), "tcp://127.0.0.1:0", nil
+		return tcp.New(), nil
 	case "quic":
-		return quic.New(), "quic://127.0.0.1:0", nil
+		return quic.New(), nil
 	}
-	return nil, "", fmt.Errorf("testnet: Options.Transport is %q, want mem, tcp or quic", n.opts.Transport)
+	return nil, fmt.Errorf("testnet: Options.Transport is %q, want mem, tcp or quic", n.opts.Transport)
 }
 
 // start makes and runs the inside of a node.
 func (n *Net) start(node *Node) error {
-	t, address, err := n.transport()
+	t, err := n.transport()
 	if err != nil {
 		return err
-	}
-	if address == "" {
-		address = fmt.Sprintf("mem://node%d", node.Index)
-	}
-	if !node.addr.IsZero() {
-		address = node.addr.String() // the same as before
 	}
 	table := n.opts.Router(node.Key.ID())
 	inner, err := network.New(network.Config{Key: node.Key, Router: table, Limits: n.opts.Limits, Log: n.opts.Log,
@@ -231,10 +225,7 @@ func (n *Net) start(node *Node) error {
 		err = n.opts.Register(node)
 	}
 	if err == nil {
-		var addr identity.Address
-		if addr, err = inner.Listen(n.ctx, address); err == nil && addr != node.addr {
-			node.addr = addr
-		}
+		err = n.listen(node, inner)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("testnet: node %d: %w", node.Index, err), inner.Close(context.Background()))
@@ -250,6 +241,26 @@ func (n *Net) start(node *Node) error {
 		done <- err
 		return fmt.Errorf("testnet: node %d: %w", node.Index, err)
 	}
+}
+
+// listen has the inside of a node listen where the one before it did.
+func (n *Net) listen(node *Node, inner *network.Node) (err error) {
+	var addr identity.Address
+	switch {
+	case !node.addr.IsZero():
+		_, err = inner.Listen(n.ctx, node.addr.String())
+		return err
+	case n.opts.Transport == "mem":
+		addr, err = inner.Listen(n.ctx, fmt.Sprintf("mem://node%d", node.Index))
+	default:
+		addr, err = listenAtPort(func(port int) (identity.Address, error) {
+			return inner.Listen(n.ctx, fmt.Sprintf("%s://127.0.0.1:%d", n.opts.Transport, port))
+		})
+	}
+	if err == nil {
+		node.addr = addr
+	}
+	return err
 }
 
 // Nodes returns all nodes, those that are stopped too.
