@@ -62,7 +62,10 @@ func New(ctx context.Context, self, peer identity.NodeID, cfg Config) (*Endpoint
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.unhook = e.env.OnDone(ctx, func() { e.end(context.Cause(ctx)) })
+	e.unhook = e.env.OnDone(ctx, func() {
+		e.ch.Keep()
+		e.end(context.Cause(ctx))
+	})
 	return e, nil
 }
 

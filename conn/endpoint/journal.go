@@ -26,9 +26,10 @@ import (
 // [RestartError], or Config.OnRestart returns.
 //
 // [Endpoint.Close] ends the life of the channel and empties the journal. To stop a
-// process and let the channel live, end the context of New. A journal that was
-// lost means a new life: the peer sees a restart. One that has forgotten what it
-// had kept, such as a copy from yesterday, is refused by the peer.
+// process and let the channel live, end the context of New, and wait for
+// [Endpoint.Done]. A journal that was lost means a new life: the peer sees a
+// restart. One that has forgotten what it had kept, such as a copy from yesterday,
+// is refused by the peer.
 type Journal interface {
 	// Load returns what the journal has, and is called once, by [New]: nothing if
 	// it is new, or was emptied. What it returns is the endpoint's. An endpoint
@@ -54,8 +55,11 @@ type Change struct {
 
 // restore takes up the life that the journal knows of.
 func (e *Endpoint) restore() error {
-	state, messages, err := e.cfg.Journal.Load()
-	if err != nil {
+	state, messages, err := e.load()
+	switch {
+	case err == errPanicked:
+		return e.Cause()
+	case err != nil:
 		return fmt.Errorf("endpoint: journal: %w", err)
 	}
 	unknown, err := e.ch.Restore(durable.Kept{State: state, Messages: messages})
@@ -71,6 +75,14 @@ func (e *Endpoint) restore() error {
 	return e.Cause() // OnRestart has panicked
 }
 
+func (e *Endpoint) load() (state []byte, messages [][]byte, err error) {
+	defer e.caught("Journal")
+	err = errPanicked
+	return e.cfg.Journal.Load()
+}
+
+var errPanicked = errors.New("it panicked")
+
 // save keeps a change of the channel.
 func (e *Endpoint) save(state []byte, drop int, add [][]byte) (err error) {
 	defer func() {
@@ -80,15 +92,16 @@ func (e *Endpoint) save(state []byte, drop int, add [][]byte) (err error) {
 		}
 	}()
 	defer e.caught("Journal")
-	err = errors.New("panicked")
+	err = errPanicked
 	err = e.cfg.Journal.Save(Change{state, drop, add})
 	return err
 }
 
 // Ack counts the message that Recv has returned last as taken, if there is a
-// [Config.Journal]: the application has dealt with it, and it will not come again.
-// The next call of Recv does so too. The goroutine that calls Recv may call it.
-// Without a journal, messages are taken when Recv returns them.
+// [Config.Journal]: the application has dealt with it, and it does not come again
+// once that is in the journal, within a fraction of a second or when the context of
+// New ends. The next call of Recv does so too. The goroutine that calls Recv may
+// call it. Without a journal, messages are taken when Recv returns them.
 func (e *Endpoint) Ack() {
 	switch o := &e.in.open; {
 	case o.restart:

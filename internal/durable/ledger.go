@@ -194,6 +194,13 @@ func (c *Channel) nextLife(acked, ever uint64) {
 	c.base += ever
 }
 
+// Keep saves what is not saved yet, such as what was consumed.
+func (c *Channel) Keep() {
+	if c.ledger != nil {
+		_ = c.save() // it has ended the channel
+	}
+}
+
 // forgotten is said where the other end knows more than this one.
 func (c *Channel) forgotten() string {
 	if c.ledger == nil {
@@ -225,13 +232,17 @@ func (c *Channel) tidySoon() {
 	}
 }
 
-// save saves what has changed since the last save. Those who wait for one that is
-// under way are served by the next one together.
-func (c *Channel) save() error {
+// save saves what has changed since the last save.
+func (c *Channel) save() error { return c.saveUntil(math.MaxUint64) }
+
+// saveUntil is save where that is needed only if so many messages are not kept yet.
+// So senders that wait for a save that is under way are served by the next one
+// together.
+func (c *Channel) saveUntil(kept uint64) error {
 	l := c.ledger
 	l.saving.Acquire(c.cfg.Env)
 	c.mu.Lock()
-	if c.err != nil || l.over {
+	if c.err != nil || l.over || l.end >= kept {
 		defer l.saving.Release()
 		defer c.mu.Unlock()
 		return c.err

@@ -40,12 +40,12 @@ func (c *Channel) send(ctx context.Context, p []byte, urgent bool) (n uint64, er
 // sent sees to it that a message that was put is written. The caller holds mu, and
 // does not any more when it returns.
 func (c *Channel) sent(err error) error {
-	keep := err == nil && c.ledger != nil
+	keep, last := err == nil && c.ledger != nil, c.base+c.out.last
 	write := err == nil && !keep && c.claim()
 	c.mu.Unlock()
 	switch {
 	case keep:
-		return c.save()
+		return c.saveUntil(last)
 	case write:
 		c.spawn.Load().run(c.writer)
 	}
