@@ -9,8 +9,30 @@
 //
 // TLS 1.3 on top (package conn/secure), as everywhere; kcp-go's own encryption
 // with shared keys is not used. The packets themselves are not protected: nobody
-// else can read or alter what a connection carries, but whoever can send packets
-// in the name of a peer's address can break it.
+// else can read or alter what a connection carries, but whoever sees its packets,
+// or guesses the 32 bits of its conversation, and can send in the name of a
+// peer's address, can break it.
+//
+// # Openings
+//
+// Before the first packet of KCP, the end that dials asks for a cookie, and opens
+// its conversation with it:
+//
+//	ask, 28 bytes  ────────>
+//	               <────────  cookie, 28 bytes
+//	open, 28 bytes ────────>  the session begins
+//	KCP            ────────>
+//
+// A cookie is a MAC over the address and port that the ask came from, the
+// conversation and a coarse time, under a key that the listening socket has made
+// for itself; it is good for 15 to 30 s. So a dial takes one round trip more, and
+// an address that has not proven that it receives costs the listener no memory,
+// and is sent nothing but an answer of the size of what it asked. Packets of KCP
+// that belong to no conversation that was opened are dropped.
+//
+// A session whose handshake fails, takes too long, or makes room for another ends
+// at once, so that there are no more of them than Local.MaxHandshakes, and 64 that
+// have just opened.
 //
 // # Under the TLS
 //
@@ -25,7 +47,7 @@
 // # Goroutines
 //
 // A connection has three goroutines of its own, and one more at the end that
-// dialled; kcp-go looks after each every 10 ms. That is a lot for connections
+// dialled, two until the first answer; kcp-go looks after each every 10 ms. That is a lot for connections
 // that are mostly idle. kcp-go also starts one goroutine for each processor and
 // another when the program starts (kcp.SystemTimedSched); they live as long as
 // the program.

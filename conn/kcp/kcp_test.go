@@ -22,10 +22,10 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	conntest.Run(t, func(t *testing.T) conntest.Pair {
 		return conntest.Pair{
-			Dialer: kcp.New(), Listener: kcp.New(), At: addr("127.0.0.1:0"),
+			Dialer: kcp.New(), Listener: kcp.New(), At: addr("127.0.0.1:0"), Sockets: "udp",
 			Refused: refused(t), Silent: silent(t),
 			Garbage: func(t *testing.T, to identity.Address, p []byte) { sendRaw(t, to, p) },
-			Stalled: func(t *testing.T, to identity.Address) { sendRaw(t, to, make([]byte, 24)) },
+			Stalled: func(t *testing.T, to identity.Address) { newStranger(t, to).open(7) },
 		}
 	})
 }

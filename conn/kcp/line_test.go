@@ -25,6 +25,23 @@ type line struct {
 	cut   atomic.Bool
 	loss  float64 // of all packets, with a fixed seed for each direction
 	lost  atomic.Int32
+	first sync.Map // kinds of openings of which the next one is lost
+}
+
+// loseFirst has the next opening of each kind get lost.
+func (l *line) loseFirst(kinds ...string) {
+	for _, k := range kinds {
+		l.first.Store(k, nil)
+	}
+}
+
+// unlucky reports whether p is one of these.
+func (l *line) unlucky(p []byte) bool {
+	if !bytes.HasPrefix(p, []byte("plxkcp1")) || len(p) != 28 {
+		return false
+	}
+	_, lose := l.first.LoadAndDelete([]string{"", "ask", "cookie", "open"}[p[7]&3])
+	return lose
 }
 
 func newLine(t *testing.T, to identity.Address, loss float64) *line {
@@ -69,7 +86,7 @@ func (l *line) carry(seed uint64, read, write func([]byte) (int, error)) {
 		if err != nil || l.cut.Load() {
 			continue // such as that the listener is gone
 		}
-		if random.Float64() < l.loss {
+		if random.Float64() < l.loss || l.unlucky(p[:n]) {
 			l.lost.Add(1)
 			continue
 		}

@@ -27,10 +27,16 @@ func (l *link) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close lets what was written go on its way, for a second at most.
+// Close lets what was written go on its way, for a second at most. If the
+// handshake has not succeeded, it ends everything at once: strangers hold nothing.
 func (l *link) Close() error {
 	l.session.closing.Do(func() {
 		l.session.leaving.Store(true)
+		if !l.session.proven.Load() {
+			l.session.in.close(net.ErrClosed)
+			l.session.abandon()
+			return
+		}
 		l.session.linger.Reset(lingering)
 		l.session.in.close(net.ErrClosed)
 		l.out.Close()

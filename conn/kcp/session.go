@@ -21,6 +21,10 @@ const (
 	parting   = 30 * time.Millisecond // for the last packets to leave
 )
 
+// errReopened ends a connection whose other end has begun another one at its
+// address, so it has gone.
+var errReopened = &conn.CloseError{Code: conn.CodeReplaced, Reason: "the other end has begun another connection from its address"}
+
 // errDead ends a connection whose other end is silent.
 var errDead = &conn.CloseError{Code: conn.CodeTimeout, Reason: "nothing came from the other end for too long"}
 
@@ -34,10 +38,13 @@ type session struct {
 	out    net.Conn // the end of a pipe: what the link writes
 	in     *inbox   // what the link reads
 	config *Config
-	shared bool // its socket is another's to close
+	owner  owner
 
+	writing sync.Mutex // held while kcp-go takes something, which may wait
 	closing sync.Once
 	leaving atomic.Bool   // the link was closed
+	proven  atomic.Bool   // the handshake has succeeded
+	heard   atomic.Bool   // something has come
 	parted  chan struct{} // closed when the other end has said that no more comes
 	linger  *time.Timer   // kills the session; runs from the end of the link on
 	killing sync.Once
@@ -47,28 +54,59 @@ type session struct {
 	gone    chan struct{}         // closed when none runs
 }
 
-// newSession starts a session. left is called when all of it has ended.
-func newSession(u *kcp.UDPSession, config *Config, local net.Addr, shared bool, left func(*session)) *link {
+// An owner is who has a session, and what it is to be told.
+type owner struct {
+	shared bool           // the socket is of a listener
+	open   func()         // sends what opens the session once more; nil: nothing does
+	forget func()         // is called before kcp-go forgets the session; may be nil
+	left   func(*session) // is called when all of it has ended
+}
+
+// newSession starts a session.
+func newSession(u *kcp.UDPSession, config *Config, local net.Addr, o owner) *link {
 	config.tune(u)
 	outer, out := net.Pipe()
 	s := &session{
-		kcp: u, out: out, in: newInbox(), config: config, shared: shared,
+		kcp: u, out: out, in: newInbox(), config: config, owner: o,
 		parted: make(chan struct{}), killed: make(chan struct{}), gone: make(chan struct{}),
 	}
 	s.linger = time.AfterFunc(lingering, func() { s.kill(nil) })
 	s.linger.Stop()
 	pumps := []func(){s.send, s.receive}
+	if o.open != nil {
+		pumps = append(pumps, s.repeat)
+	}
 	s.running.Store(int32(len(pumps)))
 	for _, pump := range pumps {
 		go func() {
 			pump()
 			if s.running.Add(-1) == 0 {
-				left(s)
+				o.left(s)
 				close(s.gone)
 			}
 		}()
 	}
 	return &link{s, outer, local, u.RemoteAddr()}
+}
+
+// repeat opens the session again, ever more seldom, until something has come.
+func (s *session) repeat() {
+	pause := firstRepeat
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.killed:
+			return
+		}
+		if s.heard.Load() {
+			return
+		}
+		s.owner.open()
+		pause = min(2*pause, lastRepeat)
+		timer.Reset(pause)
+	}
 }
 
 // kill ends everything at once.
@@ -79,6 +117,9 @@ func (s *session) kill(cause error) {
 		}
 		close(s.killed)
 		s.linger.Stop()
+		if s.owner.forget != nil {
+			s.owner.forget()
+		}
 		s.kcp.Close()
 		s.out.Close()
 		if cause == nil {
@@ -106,7 +147,7 @@ func (s *session) send() {
 			continue
 		}
 		binary.BigEndian.PutUint16(buf, uint16(n)) // 0: alive
-		if _, err := s.kcp.Write(buf[:headSize+n]); err != nil {
+		if err := s.write(buf[:headSize+n]); err != nil {
 			s.broken(err)
 			return
 		}
@@ -114,11 +155,30 @@ func (s *session) send() {
 	s.part()
 }
 
+// abandon ends a session whose handshake has not succeeded: it tells the other
+// end once, if kcp-go takes that without waiting.
+func (s *session) abandon() {
+	if s.writing.TryLock() {
+		_ = s.kcp.SetWriteDeadline(time.Unix(1, 0)) // never fails
+		_, _ = s.kcp.Write(head(end))
+		s.writing.Unlock()
+	}
+	s.kill(nil)
+}
+
+// write has kcp-go take p.
+func (s *session) write(p []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	_, err := s.kcp.Write(p)
+	return err
+}
+
 // part says that no more comes, waits until the other end has said so, too, and
 // then for the last packets to leave. It does not matter much if they get lost.
 func (s *session) part() {
 	s.linger.Reset(lingering) // kcp-go may have no room
-	if _, err := s.kcp.Write(head(end)); err != nil {
+	if err := s.write(head(end)); err != nil {
 		s.broken(err)
 		return
 	}
@@ -146,6 +206,7 @@ func (s *session) receive() {
 	for {
 		dead.Reset(idle)
 		n, err := s.kcp.Read(buf)
+		s.heard.Store(true)
 		dead.Stop() // to wait for the reader of the link is not to be dead
 		if err != nil {
 			s.broken(err)

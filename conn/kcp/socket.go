@@ -11,7 +11,7 @@ import (
 // its sessions are closed.
 type socket struct {
 	transport *Transport
-	conn      net.PacketConn
+	gate      *gate
 	kcp       *kcp.Listener
 	loop      sync.WaitGroup
 
@@ -32,6 +32,7 @@ type door struct {
 // open gives the socket a new door. Callers hold mu.
 func (s *socket) open() *door {
 	s.door = &door{socket: s, links: make(chan *link), closed: make(chan struct{})}
+	s.gate.setOpen(true)
 	return s.door
 }
 
@@ -39,7 +40,7 @@ func (s *socket) open() *door {
 func (s *socket) release() {
 	if s.door == nil && s.users == 0 && !s.closed {
 		s.closed = true
-		s.conn.Close()
+		s.gate.Close()
 		delete(s.transport.sockets, s)
 	}
 }
@@ -69,15 +70,20 @@ func (s *socket) run() {
 	s.kcp.Close()
 }
 
-// admit makes a session of u, if somebody listens.
-func (s *socket) admit(u *kcp.UDPSession) (*link, *door) {
+// admit makes a session of u, if somebody listens and it was opened as it has to
+// be.
+func (s *socket) admit(u *kcp.UDPSession) (l *link, d *door) {
 	t := s.transport
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s.door == nil || t.closed {
 		return nil, nil
 	}
-	return t.follow(u, s.conn.LocalAddr(), s), s.door
+	s.gate.admit(u.RemoteAddr(), u.GetConv(), func(g *guest) *session {
+		l = t.follow(u, s.gate.LocalAddr(), s, nil, func() { s.gate.forget(g) })
+		return l.session
+	})
+	return l, s.door
 }
 
 // Accept returns the next session.
@@ -91,7 +97,7 @@ func (d *door) Accept() (net.Conn, error) {
 }
 
 // Addr returns the address of the socket.
-func (d *door) Addr() net.Addr { return d.socket.conn.LocalAddr() }
+func (d *door) Addr() net.Addr { return d.socket.gate.LocalAddr() }
 
 // Close lets nobody else in.
 func (d *door) Close() error {
@@ -101,6 +107,7 @@ func (d *door) Close() error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		d.socket.door = nil
+		d.socket.gate.setOpen(false)
 		d.socket.release()
 	})
 	return nil
