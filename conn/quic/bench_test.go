@@ -120,7 +120,7 @@ func newRaw(b testing.TB) *raw {
 }
 
 // stream returns both ends of a stream of a new connection.
-func (r *raw) stream(b *testing.B) (*quicgo.SendStream, *quicgo.ReceiveStream) {
+func (r *raw) stream(b testing.TB) (*quicgo.SendStream, *quicgo.ReceiveStream) {
 	x, y := r.connect(b)
 	out, err := x.OpenUniStream()
 	if err != nil {

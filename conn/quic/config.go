@@ -19,12 +19,15 @@ const (
 	window      = 6 << 20
 	minWindow   = 16 << 10
 	maxWindow   = 1 << 30
-	streams     = 256
+	streams     = 8
 	maxStreams  = 1 << 16
 )
 
 // streamStart is what a stream may have under way before it is read: so much
-// of the connection's window is set apart for each.
+// of the connection's window is set apart for each. The Conn begins with as much,
+// which must suffice where the time to the other end is short, and windows hardly
+// grow; and a peer that nobody knows yet may fill all of its streams, so there are
+// few of them by default.
 const streamStart = 128 << 10
 
 // A Config is how a [Transport] works. The zero value is what [New] uses.
@@ -37,12 +40,15 @@ type Config struct {
 	// Negative: never. Default 10 s.
 	KeepAlive time.Duration
 	// Window bounds the bytes of the Conn, and of each stream, that have
-	// arrived and are not read: 16 KiB to 1 GiB. All of a connection together
-	// hold at most this and 128 KiB for each stream of Streams. Default 6 MiB.
+	// arrived and are not read: 16 KiB to 1 GiB. Each begins with 128 KiB of
+	// it, and gets more as it is read. All of a connection together hold at most
+	// this and 128 KiB for each stream of Streams. Default 6 MiB.
 	Window int
 	// Streams bounds the streams (conn.StreamConn) that the other end of a
 	// connection may have open at a time, those included that wait for
-	// AcceptStream: at most 65536. Negative: none. Default 256.
+	// AcceptStream: at most 65536. While nobody accepts or reads, each costs
+	// up to 128 KiB, and anybody who connects may open them: 1 MiB a connection
+	// by default. Negative: none. Default 8.
 	Streams int
 
 	// LocalAddr is where dials go out that no listening socket serves, as

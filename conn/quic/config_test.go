@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,48 @@ func TestConfigs(t *testing.T) {
 			there.finish(t)
 			back.finish(t)
 		})
+	}
+}
+
+// TestWindow: what nobody reads waits with its writer, but for the window.
+func TestWindow(t *testing.T) {
+	for want, config := range map[int]quic.Config{16 << 10: {Window: 16 << 10}, 40 << 10: {Window: 40 << 10}, 128 << 10: {}} {
+		e := newEnvWith(t, config)
+		x, _ := e.connect(t)
+		x.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		n, err := x.Write(make([]byte, 1<<20))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n != want {
+			t.Errorf("Window %d: Write = %d, %v; want %d and a missed deadline", config.Window, n, err, want)
+		}
+	}
+}
+
+// TestRestart: a node that has lost its connections by a restart tells those who
+// still have one as soon as it hears of them. Else they had to wait for the idle
+// time-out.
+func TestRestart(t *testing.T) {
+	e := newEnv(t)
+	r := newRelay(t, e.listen.Addr())
+	x, y := e.dial(t, r.addr())
+	if _, err := x.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := y.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	again := quic.New() // of the same node, and without a memory
+	defer again.Close()
+	l, err := again.Listen(t.Context(), e.local, addr("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.aim(t, l.Addr())
+	if _, err := x.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	x.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := x.Read(make([]byte, 1)); !errors.Is(err, conn.CodeUnreachable) {
+		t.Errorf("Read = %v, want %q", err, conn.CodeUnreachable)
 	}
 }
 

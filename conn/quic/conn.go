@@ -44,7 +44,9 @@ type connection struct {
 	socket *socket   // nil once it has ended
 	held   []*socket // more that it has used, or tried
 
-	path *quic.Path // that Rebind has moved it to; guarded by the transport's moving
+	// Guarded by the transport's moving.
+	path  *quic.Path // that Rebind has moved it to
+	moved int        // how often
 
 	mu     sync.Mutex         // guards what follows
 	readBy time.Time          // while in is nil

@@ -7,9 +7,10 @@
 // Each side writes to one unidirectional stream of its own, so that neither
 // waits for the other to speak first. Datagrams are RFC 9221 and for what may
 // be lost: they are slower than the stream. Streams (conn.StreamConn) are
-// bidirectional; either side opens them. One that is not read holds at most 128
-// KiB of what its connection may have under way, so the others go on; one that
-// was read fast and then is not may hold up to Config.Window.
+// bidirectional; either side opens them, at most 8 at a time (Config.Streams). One
+// that is not accepted or read holds at most 128 KiB of what its connection may have
+// under way, so the others go on; one that was read fast and then is not may hold
+// up to Config.Window.
 //
 // # Sockets
 //
@@ -29,11 +30,15 @@
 //
 // # Floods
 //
-// At most Local.MaxHandshakes incoming connections are under way. From half of
-// that on, each must prove its address by one more round trip before it takes a
-// place (Retry), which forged ones cannot; where all places are taken by those
-// that have not said hello, the next is refused before any cryptography.
-// [Transport.Stats] counts both.
+// Incoming connections pass two gates, of Local.MaxHandshakes places each: until
+// they have said hello, and from then until Accept has them. At the first, where
+// all places are taken, the next is refused before any cryptography; at the
+// second, one of the host that has most makes room. From half of MaxHandshakes on,
+// both gates together, each must prove its address by one more round trip before
+// it takes a place (Retry), which forged ones cannot: so these leave the other
+// half of the first gate to others, and honest diallers have no extra round trip
+// in a burst of up to half. [Transport.Stats] counts what was refused, and had to
+// prove itself.
 //
 // # Dead peers
 //

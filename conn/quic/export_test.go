@@ -37,3 +37,10 @@ func UDPAddr(c conn.Conn) string {
 
 // Silent returns how many incoming connections have not said hello.
 func Silent(l conn.Listener) int { return l.(*listener).greetings.Silent() }
+
+// Sockets returns how many sockets a transport has, those included that were left.
+func Sockets(t *Transport) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.sockets)
+}

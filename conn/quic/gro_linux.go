@@ -70,6 +70,9 @@ func (g *groConn) receive(ms []ipv4.Message, flags int) (int, error) {
 			g.heard()
 			return n, nil
 		}
+		if g.isParked() {
+			ms, g.messages = nil, nil // what waits for long, and reads no more, holds no buffers
+		}
 		if !g.again(udp) {
 			return 0, err
 		}

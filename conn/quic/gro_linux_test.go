@@ -5,11 +5,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/plexus-net/plexus/identity"
 )
 
 // control returns a control message with a body.
@@ -124,6 +128,73 @@ func readBatch(t *testing.T, host string) {
 			t.Errorf("packet %d: got %s, want %s", i, brief(got[i]), brief(want))
 		}
 	}
+}
+
+// TestGROAndGSO: sockets join packets on receiving and on sending unless the Config
+// says no. A socket that leaves the joining of 200 packets to the kernel sends
+// none, since it takes 128 at most; one that does without sends each.
+func TestGROAndGSO(t *testing.T) {
+	if !joins(listenUDPTest(t)) {
+		t.Skip("the system refuses UDP_GRO")
+	}
+	for name, c := range map[string]Config{"default": {}, "neither": {NoGRO: true, NoGSO: true}} {
+		tr, err := NewWith(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		key, err := identity.Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := listenUDPTest(t)
+		to := reader.LocalAddr().(*net.UDPAddr)
+		s, err := tr.socketFor(to, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.release()
+		if got := s.conn.(*groConn).messages != nil; got == c.NoGRO {
+			t.Errorf("%s: that packets are joined on receiving is %t, want %t", name, got, !c.NoGRO)
+		}
+		oob := control(unix.IPPROTO_UDP, unix.UDP_SEGMENT, binary.NativeEndian.AppendUint16(nil, 10))
+		if _, _, err := s.wire.WriteMsgUDP(make([]byte, 2000), oob, to); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := tr.Stats().Lost == 0; got != c.NoGSO {
+			t.Errorf("%s: that all packets were sent one by one is %t, want %t", name, got, c.NoGSO)
+		}
+	}
+}
+
+// TestParkedHoldsNoBuffers: a socket that was left, under a connection that may
+// live for long, holds no buffers.
+func TestParkedHoldsNoBuffers(t *testing.T) {
+	g := batched(newWire(listenUDPTest(t), false, nil), true).(*groConn)
+	if g.messages == nil {
+		t.Skip("the system refuses UDP_GRO")
+	}
+	buffer := weak.Make(&g.messages[0].Buffers[0][0])
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ms := []ipv4.Message{{Buffers: [][]byte{make([]byte, 1452)}, OOB: make([]byte, groControl)}}
+		_, _ = g.ReadBatch(ms, 0)
+	}()
+	g.park()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for n := 0; buffer.Value() != nil; n++ {
+		if n == 500 {
+			t.Error("the buffers are held")
+			break
+		}
+		<-tick.C
+		runtime.GC()
+	}
+	g.SetReadDeadline(time.Now()) // as quic-go does when it closes
+	<-ended
+	g.Close()
 }
 
 // sendJoined sends 30 packets of 1000 bytes and one of 100 in one system call,

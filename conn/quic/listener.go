@@ -140,7 +140,7 @@ func (l *listener) run() {
 			return
 		}
 		quicgo.Said(qc.Context())
-		if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.handle(ctx, qc) }) {
+		if !l.GoFrom(qc.RemoteAddr(), func(ctx context.Context) (conn.Conn, error) { return l.handle(ctx, qc) }) {
 			_ = qc.CloseWithError(quic.ApplicationErrorCode(conn.CodeShutdown), "") // closing anyway
 		}
 	}

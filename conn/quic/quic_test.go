@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 		// One socket is both: UDP does not refuse.
 		silent := listenRaw(t)
 		return conntest.Pair{
-			Dialer: quic.New(), Listener: quic.New(), At: addr("127.0.0.1:0"),
+			Dialer: quic.New(), Listener: quic.New(), At: addr("127.0.0.1:0"), Sockets: "udp",
 			Refused: silent, Silent: silent,
 			Garbage: func(t *testing.T, to identity.Address, p []byte) {
 				c, err := net.Dial("udp", to.Host)

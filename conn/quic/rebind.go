@@ -19,6 +19,7 @@ const (
 	rebindLook    = 250 * time.Millisecond // between looks at sockets that may be dead
 	deadAfter     = 4 << 10                // bytes sent in vain that tell a socket dead
 	maxMoves      = 64                     // connections that are moved at a time
+	maxMoved      = 2                      // moves in the life of a connection
 	parkAfter     = 3 * time.Second        // what is under way to a socket that was left still arrives
 )
 
@@ -66,7 +67,11 @@ func (t *Transport) rebind(ctx context.Context, local string) error {
 		defer stop()
 	}
 
-	conns, before := t.dialled()
+	all, before := t.dialled()
+	conns := slices.DeleteFunc(slices.Clone(all), func(c *connection) bool { return c.moved >= maxMoved })
+	if len(all) > 0 && len(conns) == 0 {
+		return stayed(len(all), len(all), errMoved)
+	}
 	fresh, err := t.freshSockets(at, conns, before)
 	if err != nil {
 		return err
@@ -78,10 +83,23 @@ func (t *Transport) rebind(ctx context.Context, local string) error {
 	stopWatch()
 	watching.Wait()
 	t.settle(fresh, before, len(conns) == 0 || stay < len(conns))
+	if spent := len(all) - len(conns); spent > 0 && stay == 0 {
+		stay, err = spent, errMoved
+	} else {
+		stay += spent
+	}
 	if stay > 0 {
-		return fmt.Errorf("%d of %d connections stay where they were: %w", stay, len(conns), err)
+		return stayed(stay, len(all), err)
 	}
 	return nil
+}
+
+// errMoved is why a connection is not moved any more: a socket that it tries in
+// vain stays open as long as it lives.
+var errMoved = fmt.Errorf("a connection can be moved %d times; close it and dial again", maxMoved)
+
+func stayed(n, all int, why error) error {
+	return fmt.Errorf("%d of %d connections stay where they were: %w", n, all, why)
 }
 
 // dialled returns the connections that Rebind moves, and the sockets that serve
@@ -211,6 +229,7 @@ func (t *Transport) move(ctx context.Context, c *connection, s *socket) error {
 		_ = c.path.Close() // gives its connection ID back: there are few
 	}
 	c.path = path
+	c.moved++
 	// The other end follows once it gets more than proofs over the new path. One
 	// stream too many makes for a frame that asks for more, but none comes.
 	_, _ = c.quic.OpenUniStream()

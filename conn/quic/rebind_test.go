@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +64,20 @@ func TestRebind(t *testing.T) {
 	}
 }
 
+// TestRebindOfIdle: the peer follows one that says nothing, and does not even send
+// keep-alives.
+func TestRebindOfIdle(t *testing.T) {
+	e := newEnvWith(t, quic.Config{KeepAlive: -1})
+	x, y := e.connect(t)
+	for range 2 {
+		if err := e.dialer.Rebind(t.Context(), "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		at := x.LocalAddr().Host
+		eventually(t, func() bool { return y.RemoteAddr().Host == at }, "the peer is seen at %s, want %s", y.RemoteAddr(), at)
+	}
+}
+
 // TestRebindOften: quic-go's ends run out of connection IDs for new paths (its
 // issue 5814). That is an error of Rebind, and no more.
 func TestRebindOften(t *testing.T) {
@@ -83,6 +99,45 @@ func TestRebindOften(t *testing.T) {
 	there.finish(t)
 	back.finish(t)
 	e.noMore(t)
+}
+
+// TestRebindLeavesNothing: a Rebind that can move nobody any more opens no socket.
+func TestRebindLeavesNothing(t *testing.T) {
+	e := newEnv(t)
+	x, y := e.connect(t)
+	there := send(t, x, y)
+	for range 2 {
+		there.await(t, 1)
+		if err := e.dialer.Rebind(t.Context(), "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there.await(t, 1)
+	before, sockets := runtime.NumGoroutine(), quic.Sockets(e.dialer)
+	at := x.LocalAddr()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	for range 20 {
+		if err := e.dialer.Rebind(ctx, "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "1 of 1") {
+			t.Fatalf("a third Rebind = %v, want an error that says who stays", err)
+		}
+	}
+	if got := quic.Sockets(e.dialer); got != sockets {
+		t.Errorf("%d sockets after 20 Rebinds in vain, want %d", got, sockets)
+	}
+	if got := runtime.NumGoroutine(); got > before+10 {
+		t.Errorf("%d goroutines after 20 Rebinds in vain, want %d", got, before)
+	}
+	if x.LocalAddr() != at {
+		t.Errorf("it is at %s, want %s", x.LocalAddr(), at)
+	}
+	there.finish(t)
+	// One that has never moved still does.
+	z, _ := e.dial(t, e.listen.Addr())
+	at = z.LocalAddr()
+	if err := e.dialer.Rebind(t.Context(), "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "1 of 2") || z.LocalAddr() == at {
+		t.Errorf("Rebind = %v, that the second has moved is %t; want that one stays, and one moves", err, z.LocalAddr() != at)
+	}
 }
 
 // TestRebindFromDead: the address of a laptop is gone while it was sending. The

@@ -12,11 +12,11 @@ import (
 // A relay is a NAT on the loopback: what comes to it from an address goes on to
 // the target from a port of its own, and back.
 type relay struct {
-	in     *net.UDPConn
-	target *net.UDPAddr
-	work   sync.WaitGroup
+	in   *net.UDPConn
+	work sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
+	target  *net.UDPAddr
 	out     map[netip.AddrPort]*net.UDPConn
 	blocked func(from netip.AddrPort) bool
 }
@@ -78,29 +78,41 @@ func (r *relay) forward() {
 		if err != nil {
 			return
 		}
-		if out := r.outFor(from); out != nil {
-			_, _ = out.WriteToUDP(p[:n], r.target) // or it is lost
+		if out, target := r.outFor(from); out != nil {
+			_, _ = out.WriteToUDP(p[:n], target) // or it is lost
 		}
 	}
 }
 
-// outFor returns the socket for packets from an address, nil to drop them.
-func (r *relay) outFor(from netip.AddrPort) *net.UDPConn {
+// aim sends what comes later to another target.
+func (r *relay) aim(t *testing.T, to identity.Address) {
+	target, err := net.ResolveUDPAddr("udp", to.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.target = target
+}
+
+// outFor returns the socket for packets from an address, nil to drop them, and
+// where they go.
+func (r *relay) outFor(from netip.AddrPort) (*net.UDPConn, *net.UDPAddr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.blocked != nil && r.blocked(from) {
-		return nil
+		return nil, nil
 	}
 	out, ok := r.out[from]
 	if !ok {
 		var err error
 		if out, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
-			return nil
+			return nil, nil
 		}
 		r.out[from] = out
 		r.work.Go(func() { r.back(out, from) })
 	}
-	return out
+	return out, r.target
 }
 
 func (r *relay) back(out *net.UDPConn, to netip.AddrPort) {

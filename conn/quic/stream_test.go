@@ -133,3 +133,37 @@ func TestStreamCloseEndsWrite(t *testing.T) {
 		t.Errorf("Write after Close = %v, want net.ErrClosed", err)
 	}
 }
+
+// TestStreamsNobodyAccepts: a peer that opens all the streams it may, and writes
+// what each takes, costs no more than Config.Streams says, although it has said
+// nothing that anybody knows it by. The Conn goes on.
+func TestStreamsNobodyAccepts(t *testing.T) {
+	e := newEnv(t)
+	x, y := e.connect(t)
+	first := send(t, x, y) // so that the window of the Conn has grown
+	first.await(t, 2)
+	first.finish(t)
+	before := memory()
+	carried, opened := 0, 0
+	for {
+		ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		s, err := x.(conn.StreamConn).OpenStream(ctx)
+		stop()
+		if err != nil {
+			break
+		}
+		opened++
+		s.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		n, err := s.Write(make([]byte, 256<<10))
+		if err == nil {
+			t.Fatal("a stream that nobody accepts took 256 KiB")
+		}
+		carried += n
+	}
+	if held := memory() - before; opened != 8 || held > 4<<20 {
+		t.Errorf("%d streams were opened, %d KiB sent on them, and %d KiB are held for that; want 8 and at most 4 MiB", opened, carried>>10, held>>10)
+	}
+	there := send(t, x, y)
+	there.await(t, 2)
+	there.finish(t)
+}

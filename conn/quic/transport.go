@@ -15,7 +15,9 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/internal/quicgo"
+	"github.com/plexus-net/plexus/internal/race"
 	"github.com/plexus-net/plexus/internal/udp"
 )
 
@@ -23,9 +25,10 @@ import (
 // scheme "quic". Make one with [New] or [NewWith].
 type Transport struct {
 	config Config
-	dials  *secure.Dials  // and calls of Rebind
-	work   sync.WaitGroup // goroutines that follow connections
-	moving sync.Mutex     // held by Rebind
+	dials  *secure.Dials                        // and calls of Rebind
+	won    *race.Memory[string, netip.AddrPort] // which addresses of host names have answered
+	work   sync.WaitGroup                       // goroutines that follow connections
+	moving sync.Mutex                           // held by Rebind
 
 	retries, refused, lost atomic.Uint64 // as in Stats
 
@@ -33,8 +36,10 @@ type Transport struct {
 	closed  bool
 	sockets map[*socket]struct{}
 	own     *socket // over Config.PacketConn; nil: not used yet
-	won     memory  // which addresses of host names have answered
 }
+
+// maxRemember is of how many host names the last winner is known.
+const maxRemember = 256
 
 var _ conn.Transport = (*Transport)(nil)
 
@@ -56,7 +61,10 @@ func NewWith(c Config) (*Transport, error) {
 
 func newTransport(c Config) *Transport {
 	quicgo.Quiet()
-	return &Transport{config: c, dials: secure.NewDials(), sockets: map[*socket]struct{}{}}
+	return &Transport{
+		config: c, dials: secure.NewDials(), sockets: map[*socket]struct{}{},
+		won: race.NewMemory[string, netip.AddrPort](env.Real{}, race.MemoryConfig{Peers: maxRemember}),
+	}
 }
 
 // Stats counts what a [Transport] has seen since it was made, on all sockets.
@@ -121,22 +129,25 @@ func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.No
 	}
 	ctx, cancel := context.WithTimeout(ctx, local.HandshakeTimeout)
 	defer cancel()
-	targets, err := resolve(ctx, host)
+	targets, err := udp.Resolve(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	targets = t.remembered(host, targets)
-	c, winner, err := race(ctx, targets, func(ctx context.Context, target netip.AddrPort) (*connection, error) {
+	targets = t.won.Order(host, targets, func(netip.AddrPort) int { return 0 })
+	c, winner, err := race.Dial(ctx, env.Real{}, race.Config{}, targets, func(ctx context.Context, target netip.AddrPort) (*connection, error) {
 		return t.dialOne(ctx, local, tls, net.UDPAddrFromAddrPort(target))
-	})
+	}, func(late *connection) { late.Close(errSlower) })
 	if err != nil {
 		return nil, err
 	}
 	if len(targets) > 1 {
-		t.remember(host, winner)
+		t.won.Worked(host, targets[winner])
 	}
 	return c, nil
 }
+
+// errSlower is why a connection ends that nobody has seen.
+var errSlower = &conn.CloseError{Code: conn.CodeReplaced, Reason: "another address answered first"}
 
 // dialOne dials one address.
 func (t *Transport) dialOne(ctx context.Context, local conn.Local, tls *tls.Config, target *net.UDPAddr) (*connection, error) {

@@ -3,6 +3,7 @@ package quic
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,6 +62,12 @@ func (w *wire) park() {
 	}
 	w.parked = make(chan struct{})
 	w.current.Load().Close()
+}
+
+func (w *wire) isParked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.parked != nil
 }
 
 // Close closes the socket and ends reads.
@@ -150,15 +157,21 @@ func (w *wire) WriteMsgUDP(p, oob []byte, to *net.UDPAddr) (n, oobn int, err err
 }
 
 func (w *wire) writeMsg(p, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
-	n, oobn, err = w.current.Load().WriteMsgUDP(p, oob, to)
+	at := to.AddrPort()
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port()) // a socket of IPv4 alone takes no other
+	n, oobn, err = permitted(func() (int, int, error) { return w.current.Load().WriteMsgUDPAddrPort(p, oob, at) })
 	if err != nil && w.isLoss(err) {
-		if errors.Is(err, syscall.EPERM) { // the first call on a socket may say so (golang/go#63322), and a firewall
-			if n, oobn, err = w.current.Load().WriteMsgUDP(p, oob, to); err == nil {
-				return n, oobn, nil
-			}
-		}
 		w.lost(to, err)
 		return len(p), len(oob), nil
+	}
+	return n, oobn, err
+}
+
+// permitted writes once more where the system says that it is not permitted: the
+// first call on a socket may say so (golang/go#63322), and a firewall.
+func permitted(write func() (n, oobn int, err error)) (n, oobn int, err error) {
+	if n, oobn, err = write(); errors.Is(err, syscall.EPERM) {
+		n, oobn, err = write()
 	}
 	return n, oobn, err
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,31 @@ func TestLostWrite(t *testing.T) {
 	w.Close()
 	if _, _, err := w.WriteMsgUDP([]byte("abc"), nil, here); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("WriteMsgUDP after Close = %v, want net.ErrClosed", err)
+	}
+}
+
+// TestPermitted: one refusal is of the system's moods, two are a firewall.
+func TestPermitted(t *testing.T) {
+	refused := &net.OpError{Op: "write", Err: os.NewSyscallError("sendmsg", syscall.EPERM)}
+	noRoute := &net.OpError{Op: "write", Err: os.NewSyscallError("sendmsg", syscall.ENETUNREACH)}
+	for name, c := range map[string]struct {
+		answers []error
+		calls   int
+		want    error
+	}{
+		"at once":       {[]error{nil}, 1, nil},
+		"refused once":  {[]error{refused, nil}, 2, nil},
+		"refused twice": {[]error{refused, refused}, 2, syscall.EPERM},
+		"no route":      {[]error{noRoute}, 1, syscall.ENETUNREACH},
+	} {
+		calls := 0
+		_, _, err := permitted(func() (int, int, error) {
+			calls++
+			return 0, 0, c.answers[calls-1]
+		})
+		if calls != c.calls || !errors.Is(err, c.want) {
+			t.Errorf("%s: %d calls, %v; want %d, %v", name, calls, err, c.calls, c.want)
+		}
 	}
 }
 
