@@ -115,7 +115,7 @@ func assemble(cfg *Config) (*Node, error) {
 		cfg.Key = key
 	}
 	if cfg.Transports == nil {
-		cfg.Transports = []conn.Transport{quic.New(), tcp.New()}
+		cfg.Transports = []conn.Transport{quic.New(), tcp.NewWith(tcp.Config{Streams: -1})} // nodes take no streams
 	}
 	var seeds []identity.PeerAddress
 	for _, s := range cfg.Join {

@@ -17,8 +17,9 @@ type Local struct {
 	// Default 10 s.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes bounds the incoming connections whose handshake is not
-	// finished. Where one more arrives, the oldest of them is given up, so
-	// that stalled ones never keep others out. Default 256.
+	// finished. Where one more arrives, the oldest of the host that has most
+	// of them is given up (an IPv4 address, or a /64 of IPv6), so that stalled
+	// ones do not keep others out, nor does one host. Default 256.
 	MaxHandshakes int
 }
 
@@ -131,7 +132,7 @@ type StreamConn interface {
 	OpenStream(ctx context.Context) (net.Conn, error)
 	// AcceptStream waits for the next stream that the other end has opened.
 	// Whether a stream that nothing was written to is seen depends on the
-	// transport.
+	// transport. One that waits for too long may be ended.
 	AcceptStream(ctx context.Context) (net.Conn, error)
 }
 

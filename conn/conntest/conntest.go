@@ -56,6 +56,10 @@ type Pair struct {
 	// Stalled begins a connection to a listener and never finishes its
 	// handshake. It cleans up after the test.
 	Stalled func(t *testing.T, to identity.Address)
+	// Sockets are "tcp" or "udp", where Host of an address is the IP address
+	// and port of such a socket, at both ends. The cases about hosts that
+	// differ then run, with Stalled.
+	Sockets string
 	// MaxBuffered bounds what a writer may get rid of while the other side
 	// does not read. Default 32 MiB.
 	MaxBuffered int
@@ -78,6 +82,7 @@ func Run(t *testing.T, open func(t *testing.T) Pair) {
 	all = append(all, streamTests...)
 	all = append(all, closeTests...)
 	all = append(all, listenTests...)
+	all = append(all, hostTests...)
 	all = append(all, datagramTests...)
 	all = append(all, streamConnTests...)
 	for _, c := range all {

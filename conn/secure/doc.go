@@ -27,7 +27,8 @@
 // material that both ends export from the session of the connection. The other
 // end answers with one byte. So a stream is of the same two nodes as its
 // connection, and of no other connection of theirs, and no byte of the connection
-// itself is touched.
+// itself is touched. Until AcceptStream takes it, a stream is a handshake like
+// others, bounded with them in number and time.
 //
 // # Without TLS
 //

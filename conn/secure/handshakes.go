@@ -1,11 +1,11 @@
 package secure
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,7 +18,7 @@ const (
 	maxPause = time.Second
 )
 
-// errEvicted is the cause of ending the oldest handshake for a newer one.
+// errEvicted is the cause of ending a handshake for a newer one.
 var errEvicted = &conn.CloseError{Code: conn.CodeLimit, Reason: "too many handshakes at once"}
 
 // errStopped is the cause of ending handshakes when the listener closes.
@@ -26,11 +26,14 @@ var errStopped = &conn.CloseError{Code: conn.CodeShutdown, Reason: "the listener
 
 // Handshakes runs the handshakes of a listener beside each other and hands out
 // the connections. At most a given number are in work or wait for Accept: one
-// more ends the oldest.
+// more ends the oldest of the host that has most of them. So a host that begins
+// any number gets in its own way alone, until there are as many hosts as places.
+// A host is an IPv4 address, or a /64 of IPv6; all whose addresses are no IP
+// addresses, or unknown, are one.
 //
-//	arrives ─> Go ─> handshake ─┬─> Accept
-//	                            ├─ fails, or times out: forgotten
-//	                            └─ oldest of too many, or Close: ended
+//	arrives ─> GoFrom ─> handshake ─┬─> Accept
+//	                                ├─ fails, or times out: forgotten
+//	                                └─ one too many, or Close: ended
 //
 // Methods may be called from any goroutine.
 type Handshakes struct {
@@ -40,9 +43,9 @@ type Handshakes struct {
 	done  chan struct{}
 	work  sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	pending list.List // of context.CancelCauseFunc, the oldest first
+	mu     sync.Mutex // guards what follows, and the hosts of places
+	closed bool
+	places places
 }
 
 // NewHandshakes returns Handshakes with at most limit at once.
@@ -50,35 +53,45 @@ func NewHandshakes(limit int) *Handshakes {
 	return &Handshakes{max: limit, ready: make(chan conn.Conn), errs: make(chan error), done: make(chan struct{})}
 }
 
-// Go runs shake on a goroutine of its own. When its context ends, shake must
-// give up soon and free what it has. If it returns no connection and no error,
-// there is nothing to hand out. Go returns false, without a call of shake, if h
-// is closed.
+// GoFrom runs shake on a goroutine of its own, for a connection from an address.
+// When its context ends, shake must give up soon and free what it has. If it
+// returns no connection and no error, there is nothing to hand out. GoFrom returns
+// false, without a call of shake, if h is closed.
+func (h *Handshakes) GoFrom(from net.Addr, shake func(context.Context) (conn.Conn, error)) bool {
+	return h.start(hostOf(from), func(ctx context.Context, _ *place) (conn.Conn, error) { return shake(ctx) })
+}
+
+// Go is [Handshakes.GoFrom] for networks whose addresses do not tell hosts apart.
 func (h *Handshakes) Go(shake func(context.Context) (conn.Conn, error)) bool {
+	return h.GoFrom(nil, shake)
+}
+
+func (h *Handshakes) start(from netip.Prefix, shake func(context.Context, *place) (conn.Conn, error)) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return false
 	}
-	if h.pending.Len() >= h.max {
-		oldest := h.pending.Front()
-		oldest.Value.(context.CancelCauseFunc)(errEvicted)
-		h.pending.Remove(oldest)
-	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	entry := h.pending.PushBack(cancel)
+	p := &place{end: cancel}
+	h.places.add(p, from) // first: it counts for its host
+	if h.places.count > h.max {
+		evicted := h.places.next()
+		h.places.remove(evicted)
+		evicted.end(errEvicted)
+	}
 	h.work.Go(func() {
 		defer cancel(nil)
-		h.run(ctx, shake)
+		h.run(ctx, p, shake)
 		h.mu.Lock()
-		h.pending.Remove(entry) // nothing, if it was evicted
+		h.places.remove(p)
 		h.mu.Unlock()
 	})
 	return true
 }
 
-func (h *Handshakes) run(ctx context.Context, shake func(context.Context) (conn.Conn, error)) {
-	c, err := shake(ctx)
+func (h *Handshakes) run(ctx context.Context, p *place, shake func(context.Context, *place) (conn.Conn, error)) {
+	c, err := shake(ctx, p)
 	if err != nil || c == nil {
 		return // errors are of no interest here: anybody can send garbage
 	}
@@ -89,17 +102,33 @@ func (h *Handshakes) run(ctx context.Context, shake func(context.Context) (conn.
 	}
 }
 
+// move charges a place to the host that its connection really comes from. It is
+// the youngest place of that.
+func (h *Handshakes) move(p *place, to net.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if prefix := hostOf(to); p.host != nil && p.host.prefix != prefix {
+		h.places.remove(p)
+		h.places.add(p, prefix)
+	}
+}
+
 // Take takes connections from nl until h or nl is closed, and runs shake for each
-// as [Handshakes.Go] does; one that comes too late for that is closed. Other errors
-// of nl are taken for temporary ones, for example for want of file descriptors: it
-// hands them to Accept, after what, and pauses.
+// as [Handshakes.GoFrom] does; one that comes too late for that is closed. Other
+// errors of nl are taken for temporary ones, for example for want of file
+// descriptors: it hands them to Accept, after what, and pauses.
 func (h *Handshakes) Take(nl net.Listener, what string, shake func(context.Context, net.Conn) (conn.Conn, error)) {
+	h.take(nl, what, func(ctx context.Context, nc net.Conn, _ *place) (conn.Conn, error) { return shake(ctx, nc) })
+}
+
+func (h *Handshakes) take(nl net.Listener, what string, shake func(context.Context, net.Conn, *place) (conn.Conn, error)) {
 	pause := minPause
 	for {
 		nc, err := nl.Accept()
 		if err == nil {
 			pause = minPause
-			if !h.Go(func(ctx context.Context) (conn.Conn, error) { return shake(ctx, nc) }) {
+			started := h.start(hostOf(nc.RemoteAddr()), func(ctx context.Context, p *place) (conn.Conn, error) { return shake(ctx, nc, p) })
+			if !started {
 				nc.Close()
 			}
 			continue
@@ -144,7 +173,7 @@ func (h *Handshakes) Fail(err error, wait <-chan struct{}) bool {
 func (h *Handshakes) Pending() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.pending.Len()
+	return h.places.count
 }
 
 // Done is closed by Close.
@@ -179,8 +208,10 @@ func (h *Handshakes) Close() {
 	if !h.closed {
 		h.closed = true
 		close(h.done)
-		for e := h.pending.Front(); e != nil; e = e.Next() {
-			e.Value.(context.CancelCauseFunc)(errStopped)
+		for _, from := range h.places.hosts {
+			for e := from.places.Front(); e != nil; e = e.Next() {
+				e.Value.(*place).end(errStopped)
+			}
 		}
 	}
 	h.mu.Unlock()

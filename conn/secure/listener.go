@@ -28,12 +28,12 @@ type listener struct {
 // run takes connections until Close, or until the caller of the transport has
 // closed the net.Listener beneath.
 func (l *listener) run() {
-	l.Take(l.net, fmt.Sprintf("%s: accept at %s", l.transport.network.Scheme, l.addr), l.shake)
+	l.take(l.net, fmt.Sprintf("%s: accept at %s", l.transport.network.Scheme, l.addr), l.shake)
 }
 
 // shake makes a connection of nc. If it was a stream, which then has its
 // connection already, it returns nil.
-func (l *listener) shake(ctx context.Context, nc net.Conn) (conn.Conn, error) {
+func (l *listener) shake(ctx context.Context, nc net.Conn, p *place) (conn.Conn, error) {
 	t := l.transport
 	if t.network.Prepare != nil {
 		var cancel context.CancelFunc
@@ -45,6 +45,7 @@ func (l *listener) shake(ctx context.Context, nc net.Conn) (conn.Conn, error) {
 			return nil, err
 		}
 		nc = prepared
+		l.move(p, nc.RemoteAddr())
 	}
 	here, there := t.network.Address(nc.LocalAddr()), t.network.Address(nc.RemoteAddr())
 	switch {
@@ -58,16 +59,17 @@ func (l *listener) shake(ctx context.Context, nc net.Conn) (conn.Conn, error) {
 
 func (l *listener) shakeStreamed(ctx context.Context, nc net.Conn, here, there identity.Address) (conn.Conn, error) {
 	t, own := l.transport, l.local.Key.ID()
-	c := &streamed{own: own, registry: &t.registry, secured: secured{base: base{local: here, remote: there}}}
+	c := &streamed{own: own, registry: &t.registry, most: t.network.MaxStreams, secured: secured{base: base{local: here, remote: there}}}
 	protocol, err := c.start(ctx, nc, l.local, l.config, tls.Server)
 	if err != nil {
 		return nil, err
 	}
 	if protocol == StreamALPN {
-		s := &stream{own: own, tls: secured{base: base{node: c.node, local: here, remote: there}, wire: c.wire, tls: c.tls}}
-		ctx, cancel := context.WithTimeout(ctx, l.local.HandshakeTimeout)
-		defer cancel()
-		return nil, t.registry.join(ctx, s)
+		s := &stream{own: own, left: make(chan struct{}), tls: secured{base: base{node: c.node, local: here, remote: there}, wire: c.wire, tls: c.tls}}
+		return nil, t.registry.join(ctx, s, l.local.HandshakeTimeout)
+	}
+	if c.most < 0 {
+		return c, nil
 	}
 	if c.token, err = tokenOf(c.tls); err != nil {
 		nc.Close()

@@ -30,7 +30,8 @@ type Network struct {
 	Address func(net.Addr) identity.Address
 	// Prepare is called with each accepted socket before its handshake, on a
 	// goroutine of the socket's own and within the time of the handshake. What
-	// it returns is used instead; after an error the socket is closed.
+	// it returns is used instead, and its RemoteAddr is the host to which the
+	// handshake counts ([Handshakes]); after an error the socket is closed.
 	// Default: nothing.
 	Prepare func(ctx context.Context, nc net.Conn) (net.Conn, error)
 	// Plain leaves out TLS: see [PlainClient].
@@ -39,6 +40,11 @@ type Network struct {
 	// plain. Each stream is a socket of its own, from the side that dialled to
 	// the same address, and proves that it belongs to its connection.
 	Streams bool
+	// MaxStreams bounds the streams that the other end of an accepted
+	// connection may have open at a time, those included that wait for
+	// AcceptStream. Negative: none, and OpenStream of the other end says so
+	// with an error that is errors.ErrUnsupported. Default 256.
+	MaxStreams int
 }
 
 // A Transport is a [conn.Transport] over a [Network]. Make one with
@@ -60,7 +66,10 @@ func NewTransport(n Network) *Transport {
 	if n.Address == nil {
 		n.Address = func(a net.Addr) identity.Address { return identity.Address{Scheme: n.Scheme, Host: a.String()} }
 	}
-	return &Transport{network: n, dials: NewDials(), listeners: map[*listener]struct{}{}}
+	if n.MaxStreams == 0 {
+		n.MaxStreams = maxStreams
+	}
+	return &Transport{network: n, registry: registry{none: n.MaxStreams < 0}, dials: NewDials(), listeners: map[*listener]struct{}{}}
 }
 
 // Schemes returns the one scheme of the transport.

@@ -15,6 +15,7 @@ type stream struct {
 	tls   secured
 	owner *streamed
 	own   identity.NodeID // of this end
+	left  chan struct{}   // closed when it no longer waits for AcceptStream; nil: it never did
 	close sync.Once
 }
 

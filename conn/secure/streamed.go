@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
@@ -20,11 +22,13 @@ type streamed struct {
 	own      identity.NodeID
 	token    token
 	registry *registry // of the side that was dialled
+	most     int       // streams at a time, of that side
 	// dial makes a stream, of the side that dialled, and returns the answer.
 	dial func(context.Context, *stream) (byte, error)
 
 	mu      sync.Mutex // guards what follows
 	over    error      // why no more streams are opened or accepted
+	asked   bool       // AcceptStream was called
 	pending map[*stream]context.CancelCauseFunc
 	live    map[*stream]struct{}
 	waiting []*stream     // those of live that wait for AcceptStream
@@ -56,6 +60,9 @@ func (c *streamed) Close(cause error) error {
 	c.mu.Lock()
 	c.over = cause
 	pending, live := c.pending, c.live
+	for _, s := range c.waiting {
+		close(s.left)
+	}
 	c.pending, c.live, c.waiting = nil, nil, nil
 	c.changed()
 	c.mu.Unlock()
@@ -122,20 +129,29 @@ func (c *streamed) OpenStream(ctx context.Context) (net.Conn, error) {
 	return s, nil
 }
 
-// begin makes room for a stream. Close cancels it until settle.
+// begin makes room for a stream. Close cancels it until settle. How many the
+// side that dialled opens is its own affair.
 func (c *streamed) begin(s *stream, cancel context.CancelCauseFunc) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.over != nil:
 		return c.over
-	case len(c.live)+len(c.pending) >= maxStreams, len(c.waiting)+len(c.pending) >= maxWaiting:
+	case c.registry != nil && (len(c.live)+len(c.pending) >= c.most || len(c.waiting)+len(c.pending) >= c.mayWait()):
 		return errTooMany
 	case c.pending == nil:
 		c.pending = map[*stream]context.CancelCauseFunc{}
 	}
 	c.pending[s] = cancel
 	return nil
+}
+
+// mayWait returns how many streams may wait for AcceptStream. Callers hold mu.
+func (c *streamed) mayWait() int {
+	if c.asked {
+		return maxWaiting
+	}
+	return maxUnasked
 }
 
 // settle ends what begin began, and hands the stream to AcceptStream on the
@@ -164,6 +180,31 @@ func (c *streamed) settle(s *stream, err error) error {
 	return nil
 }
 
+// hold returns when AcceptStream has taken a stream or Close has ended it. If
+// neither has happened after timeout, or when ctx ends, it takes the stream back
+// and says why.
+func (c *streamed) hold(ctx context.Context, s *stream, timeout time.Duration) error {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	why := error(errUnwanted)
+	select {
+	case <-s.left:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+		why = context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.waiting, s)
+	if i < 0 {
+		return nil // it was taken at the same moment
+	}
+	c.waiting = slices.Delete(c.waiting, i, i+1)
+	delete(c.live, s)
+	return why
+}
+
 // forget gives the room of a stream back.
 func (c *streamed) forget(s *stream) {
 	c.mu.Lock()
@@ -171,9 +212,11 @@ func (c *streamed) forget(s *stream) {
 	delete(c.live, s)
 }
 
-// AcceptStream waits for a stream that the other end opened. At most 64 wait
-// for it; more are refused. That the connection has ended is noticed by Read,
-// or when a stream breaks.
+// AcceptStream waits for a stream that the other end opened. Before it is called
+// for the first time, at most 8 wait for it, and 64 from then on; more are
+// refused. One that has waited for the handshake timeout of the listener ends, and
+// until it is taken it counts as a handshake of that: see [Handshakes]. That the
+// connection has ended is noticed by Read, or when a stream breaks.
 func (c *streamed) AcceptStream(ctx context.Context) (net.Conn, error) {
 	for {
 		s, wake, err := c.next()
@@ -194,9 +237,11 @@ func (c *streamed) AcceptStream(ctx context.Context) (net.Conn, error) {
 func (c *streamed) next() (*stream, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.asked = true
 	if len(c.waiting) > 0 {
 		s := c.waiting[0]
-		c.waiting = append(c.waiting[:0:0], c.waiting[1:]...)
+		c.waiting = slices.Delete(c.waiting, 0, 1)
+		close(s.left)
 		return s, nil, nil
 	}
 	if c.over != nil {

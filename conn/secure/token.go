@@ -24,17 +24,21 @@ const (
 	joined    = 0 // the stream is open
 	stranger  = 1 // no such connection with this node is here
 	noRoom    = 2 // too many streams wait or are open
-	maxAnswer = noRoom
+	noStreams = 3 // none are taken here
+	maxAnswer = noStreams
 
-	maxWaiting = 64          // streams that wait for AcceptStream
-	maxStreams = 256         // streams of a connection, at each end
+	maxUnasked = 8           // streams that wait for the first call of AcceptStream
+	maxWaiting = 64          // streams that wait for a later one
+	maxStreams = 256         // the default of Network.MaxStreams
 	patience   = time.Second // for a connection that is about to be registered
 )
 
 var (
 	errHungUp     = &conn.CloseError{Code: conn.CodeClosed, Remote: true}
 	errNotDialled = fmt.Errorf("secure: only the side that dialled opens streams: %w", errors.ErrUnsupported)
-	errTooMany    = error(&conn.CloseError{Code: conn.CodeLimit, Reason: fmt.Sprintf("%d streams of the connection are open; close some", maxStreams)})
+	errTooMany    = errors.New("secure: too many streams of the connection")
+	errNoStreams  = fmt.Errorf("secure: the other end takes no streams: %w", errors.ErrUnsupported)
+	errUnwanted   = &conn.CloseError{Code: conn.CodeTimeout, Reason: "nobody accepted the stream"}
 )
 
 // A token names a connection to its two ends, and means nothing to others.
@@ -57,6 +61,8 @@ func refusal(answer byte) error {
 		return &conn.CloseError{Code: conn.CodeRejected, Reason: "the connection of the stream is not there", Remote: true}
 	case noRoom:
 		return &conn.CloseError{Code: conn.CodeLimit, Reason: "too many streams wait for AcceptStream or are open", Remote: true}
+	case noStreams:
+		return errNoStreams
 	}
 	return &conn.CloseError{Code: conn.CodeProtocol, Reason: fmt.Sprintf("a stream was answered with %d, want 0 to %d", answer, maxAnswer)}
 }
@@ -65,6 +71,8 @@ func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // A registry knows the connections that streams may come for.
 type registry struct {
+	none bool // no streams are taken: it is empty
+
 	mu    sync.Mutex // guards what follows
 	conns map[token]*streamed
 	wake  chan struct{} // closed when one is added; nil: nobody waits
@@ -116,9 +124,25 @@ func (r *registry) find(ctx context.Context, t token) *streamed {
 }
 
 // join is the part of the side that was dialled, after the handshake of a
-// stream: it finds the connection and hands the stream to it.
-func (r *registry) join(ctx context.Context, s *stream) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// stream: it finds the connection, hands the stream to it, and waits until
+// AcceptStream takes it. Each of the two may take the timeout. A stream that
+// nobody has asked for costs what a handshake costs, and is bounded as one.
+func (r *registry) join(ctx context.Context, s *stream, timeout time.Duration) error {
+	err := r.receive(ctx, s, timeout)
+	if err == nil {
+		err = s.owner.hold(ctx, s, timeout)
+	}
+	if err != nil {
+		s.abort(err)
+	}
+	return err
+}
+
+// receive reads what a stream begins with and answers.
+func (r *registry) receive(ctx context.Context, s *stream, timeout time.Duration) error {
+	limited, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(limited)
 	defer cancel(nil)
 	answer, err := r.admit(ctx, s, cancel)
 	if err == nil {
@@ -133,9 +157,6 @@ func (r *registry) join(ctx context.Context, s *stream) error {
 	if s.owner != nil {
 		err = s.owner.settle(s, err)
 	}
-	if err != nil {
-		s.abort(err)
-	}
 	return err
 }
 
@@ -149,6 +170,9 @@ func (r *registry) admit(ctx context.Context, s *stream, cancel context.CancelCa
 	})
 	if err != nil {
 		return 0, err
+	}
+	if r.none {
+		return noStreams, nil
 	}
 	owner := r.find(ctx, t)
 	if owner == nil || owner.node != s.tls.node {

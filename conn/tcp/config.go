@@ -16,6 +16,9 @@ const (
 	keepAliveCount   = 3
 )
 
+// maxStreams bounds Config.Streams.
+const maxStreams = 1 << 16
+
 // A Config says how sockets are made. Its zero value is what [New] uses.
 type Config struct {
 	// Backlog is how many connections the system holds at most until they are
@@ -38,6 +41,13 @@ type Config struct {
 	// a peer whether it is alive; after three questions without an answer the
 	// connection breaks. Default 15 s; negative: never.
 	KeepAlive time.Duration
+	// Streams bounds the streams (conn.StreamConn) that the other end of an
+	// accepted connection may have open at a time, those included that wait
+	// for AcceptStream: at most 65536. Until AcceptStream is called for the
+	// first time, 8 may wait, then 64, each for conn.Local.HandshakeTimeout,
+	// and what waits counts towards conn.Local.MaxHandshakes. Negative: none.
+	// Default 256.
+	Streams int
 	// Bind is the local address that is dialled from. Port 0 is any. Default:
 	// as the system chooses.
 	Bind netip.AddrPort
@@ -62,6 +72,7 @@ type Config struct {
 	// PROXY protocol, version 1 or 2, which tells where it really comes from;
 	// others are refused. Do not list networks from which others, too, can
 	// reach the listener: whoever is in here can name any address as theirs.
+	// From its header on, a handshake counts to the host that the header tells.
 	// Default: none, and no headers.
 	Proxies []netip.Prefix
 	// Refused is told of each connection that Proxies refuses, on a goroutine
@@ -79,6 +90,9 @@ func (c *Config) validate() error {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("want 0 for the default or more in Config.%s, not %d", f.name, f.value))
 		}
+	}
+	if c.Streams > maxStreams {
+		errs = append(errs, fmt.Errorf("want at most %d in Config.Streams, not %d", maxStreams, c.Streams))
 	}
 	for _, p := range c.Proxies {
 		if !p.IsValid() {

@@ -24,6 +24,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"ReadBuffer":  {ReadBuffer: -1},
 		"WriteBuffer": {WriteBuffer: -5},
 		"Proxies":     {Proxies: []netip.Prefix{{}}},
+		"Streams":     {Streams: maxStreams + 1},
 	} {
 		tr := NewWith(c)
 		key, err := identity.Generate()
@@ -153,6 +154,34 @@ func TestCallersOwnSockets(t *testing.T) {
 	}
 	if _, err := empty.Listen(t.Context(), local, l.Addr()); err == nil {
 		t.Error("a Listen that returns nothing has made a listener")
+	}
+}
+
+// Streams are those that the other end may open at a time, and none if it is
+// negative.
+func TestStreamsAreBounded(t *testing.T) {
+	a, b := both(t, Config{Streams: 2})
+	for i := range 3 {
+		s, err := a.(conn.StreamConn).OpenStream(t.Context())
+		if i == 2 {
+			if !errors.Is(err, conn.CodeLimit) {
+				t.Errorf("the third of two streams = %v, %v; want CodeLimit", s, err)
+			}
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		in, err := b.(conn.StreamConn).AcceptStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+	}
+	a, _ = both(t, Config{Streams: -1})
+	if s, err := a.(conn.StreamConn).OpenStream(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("OpenStream to who takes none = %v, %v; want errors.ErrUnsupported", s, err)
 	}
 }
 

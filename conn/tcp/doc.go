@@ -12,6 +12,17 @@
 // no more open. Where several processes share a port, or stand behind a balancer,
 // a stream may reach another one than its connection did, and is then refused.
 //
+// A stream that nobody takes with AcceptStream costs its listener what a stalled
+// handshake costs, is bounded with those in number and time, and then ends: see
+// [Config.Streams], which also turns streams off.
+//
+// # Beside a flood
+//
+// The connections whose handshake is not finished are at most
+// conn.Local.MaxHandshakes. One more ends the oldest of the host that has most of
+// them, a host being an IPv4 address or a /64 of IPv6: one host alone keeps
+// nobody out.
+//
 // # Without encryption
 //
 // [NewPlain] makes a transport for networks whose every machine is trusted, with

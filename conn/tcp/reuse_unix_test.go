@@ -17,11 +17,11 @@ import (
 	"github.com/plexus-net/plexus/identity"
 )
 
-func option(t *testing.T, raw syscall.RawConn, name int) int {
+func option(t *testing.T, raw syscall.RawConn, level, name int) int {
 	t.Helper()
 	var n int
 	var err error
-	if controlErr := raw.Control(func(fd uintptr) { n, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, name) }); controlErr != nil || err != nil {
+	if controlErr := raw.Control(func(fd uintptr) { n, err = unix.GetsockoptInt(int(fd), level, name) }); controlErr != nil || err != nil {
 		t.Fatal(controlErr, err)
 	}
 	return n
@@ -33,13 +33,16 @@ func TestOptionsReachTheSocket(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		config   Config
+		level    int
 		option   int
 		from, to int
 	}{
-		{"default", Config{}, unix.SO_KEEPALIVE, 1, 1 << 30},
-		{"KeepAlive", Config{KeepAlive: -1}, unix.SO_KEEPALIVE, 0, 0},
-		{"ReadBuffer", Config{ReadBuffer: size}, unix.SO_RCVBUF, size, 2 * size},
-		{"WriteBuffer", Config{WriteBuffer: size}, unix.SO_SNDBUF, size, 2 * size},
+		{"default", Config{}, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, 1 << 30},
+		{"no delay", Config{}, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, 1 << 30},
+		{"no delay of the caller's sockets", delayed(), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, 1 << 30},
+		{"KeepAlive", Config{KeepAlive: -1}, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0, 0},
+		{"ReadBuffer", Config{ReadBuffer: size}, unix.SOL_SOCKET, unix.SO_RCVBUF, size, 2 * size},
+		{"WriteBuffer", Config{WriteBuffer: size}, unix.SOL_SOCKET, unix.SO_SNDBUF, size, 2 * size},
 	} {
 		tr := NewPlain(test.config)
 		l, local := listenLocal(t, tr, handshakes)
@@ -49,12 +52,39 @@ func TestOptionsReachTheSocket(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := option(t, raw, test.option); n < test.from || n > test.to {
+			if n := option(t, raw, test.level, test.option); n < test.from || n > test.to {
 				t.Errorf("%s: the option is %d, want %d to %d", test.name, n, test.from, test.to)
 			}
 		}
 		tr.Close()
 	}
+}
+
+// delayed makes sockets that hold small writes back.
+func delayed() Config {
+	return Config{
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err == nil {
+				err = nc.(*net.TCPConn).SetNoDelay(false)
+			}
+			return nc, err
+		},
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			nl, err := new(net.ListenConfig).Listen(ctx, network, address)
+			return delayedListener{nl}, err
+		},
+	}
+}
+
+type delayedListener struct{ net.Listener }
+
+func (l delayedListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil {
+		err = nc.(*net.TCPConn).SetNoDelay(false)
+	}
+	return nc, err
 }
 
 // Several listeners share a port, and each gets connections.

@@ -40,7 +40,7 @@ func newTransport(c Config, scheme string, plain bool) *Transport {
 		Listen:  s.listen,
 		Address: func(a net.Addr) identity.Address { return identity.Address{Scheme: scheme, Host: a.String()} },
 		Plain:   plain,
-		Streams: !plain,
+		Streams: !plain, MaxStreams: c.Streams,
 	}
 	if len(c.Proxies) > 0 {
 		n.Prepare = s.proxied

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 				}
 				c.Close()
 			},
-			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) },
+			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) }, Sockets: "tcp",
 		}
 	})
 }
@@ -46,7 +46,7 @@ func TestPlainConformance(t *testing.T) {
 				}
 				c.Close()
 			},
-			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) },
+			Stalled: func(t *testing.T, to identity.Address) { dialRaw(t, to) }, Sockets: "tcp",
 		}
 	})
 }

@@ -12,5 +12,11 @@
 // # Addresses of those who dial
 //
 // A socket that dials has no address. Its connection is given one that nobody
-// can dial: that of the listener, #, and a number of this process.
+// can dial: that of the listener, #, and a number of this process. All are one
+// host: of too many handshakes at a time, the oldest ends.
+//
+// # Streams
+//
+// They are as those of conn/tcp: a stream that nobody accepts ends, and counts as
+// a handshake until then. See [Config.Streams].
 package unix

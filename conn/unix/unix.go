@@ -30,12 +30,22 @@ const (
 	maxDir  = maxPath - len("plexus-123456789012.sock")
 )
 
+// maxStreams bounds Config.Streams.
+const maxStreams = 1 << 16
+
 // A Config says how sockets are made. Its zero value is what [New] uses.
 type Config struct {
 	// Mode is the mode of the socket's file: who may write to it may connect,
 	// and then still has to prove an ID. Default 0600. Systems without modes
 	// do not look at it.
 	Mode fs.FileMode
+	// Streams bounds the streams (conn.StreamConn) that the other end of an
+	// accepted connection may have open at a time, those included that wait
+	// for AcceptStream: at most 65536. Until AcceptStream is called for the
+	// first time, 8 may wait, then 64, each for conn.Local.HandshakeTimeout,
+	// and what waits counts towards conn.Local.MaxHandshakes. Negative: none.
+	// Default 256.
+	Streams int
 }
 
 // A Transport makes connections over Unix sockets. It implements
@@ -61,7 +71,7 @@ func NewWith(c Config) *Transport {
 		Dial:    dial,
 		Listen:  c.listen,
 		Address: func(a net.Addr) identity.Address { return identity.Address{Scheme: scheme, Path: a.String()} },
-		Streams: true,
+		Streams: true, MaxStreams: c.Streams,
 	})}
 }
 
@@ -118,6 +128,9 @@ func (c *Config) listen(ctx context.Context, addr identity.Address) (net.Listene
 	}
 	if c.Mode&^fs.ModePerm != 0 {
 		return nil, fmt.Errorf("Config.Mode is %v; want permissions alone", c.Mode)
+	}
+	if c.Streams > maxStreams {
+		return nil, fmt.Errorf("Config.Streams is %d; want at most %d", c.Streams, maxStreams)
 	}
 	if strings.HasSuffix(p, "/") {
 		p += "plexus-" + rand.Text()[:12] + ".sock"

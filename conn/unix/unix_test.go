@@ -119,6 +119,51 @@ func TestModeOfTheFile(t *testing.T) {
 	}
 }
 
+// Streams are those that the other end may open at a time, and none if it is
+// negative.
+func TestStreamsAreBounded(t *testing.T) {
+	open := func(streams, want int) error {
+		tr, local, ctx := unix.NewWith(unix.Config{Streams: streams}), newLocal(t), t.Context()
+		defer tr.Close()
+		at := place(t)
+		l, err := tr.Listen(ctx, local, at)
+		if err != nil {
+			return err
+		}
+		a, err := tr.Dial(ctx, local, local.Key.ID(), at)
+		if err != nil {
+			return err
+		}
+		defer a.Close(nil)
+		b, err := l.Accept(ctx)
+		if err != nil {
+			return err
+		}
+		defer b.Close(nil)
+		for range want {
+			if _, err := a.(conn.StreamConn).OpenStream(ctx); err != nil {
+				return err
+			}
+			if _, err := b.(conn.StreamConn).AcceptStream(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := open(2, 2); err != nil {
+		t.Error(err)
+	}
+	if err := open(2, 3); !errors.Is(err, conn.CodeLimit) {
+		t.Errorf("the third of two streams = %v, want CodeLimit", err)
+	}
+	if err := open(-1, 1); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("OpenStream to who takes none = %v, want errors.ErrUnsupported", err)
+	}
+	if err := open(1<<20, 0); err == nil || !strings.Contains(err.Error(), "Config.Streams") {
+		t.Errorf("Listen with too many streams = %v, want an error that names Config.Streams", err)
+	}
+}
+
 func TestFileOfADeadListenerIsReplaced(t *testing.T) {
 	tr, local := unix.New(), newLocal(t)
 	defer tr.Close()
