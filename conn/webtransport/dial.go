@@ -5,11 +5,9 @@ package webtransport
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -18,11 +16,13 @@ import (
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
+	"github.com/plexus-net/plexus/internal/race"
 	"github.com/plexus-net/plexus/internal/udp"
 )
 
-// maxTries bounds the addresses of one host name that a dial tries.
-const maxTries = 4
+// maxNames is how many host names are remembered with the addresses that lost.
+const maxNames = 256
 
 func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {
 	to, err := t.check(local.Key, peer, addr)
@@ -31,28 +31,28 @@ func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.No
 	}
 	ctx, cancel := context.WithTimeout(ctx, local.HandshakeTimeout)
 	defer cancel()
-	sockets, err := resolve(ctx, to.host)
+	targets, err := t.resolve(ctx, to.host)
 	if err != nil {
 		return nil, err
 	}
-	share := local.HandshakeTimeout / time.Duration(len(sockets))
-	for _, at := range sockets {
-		var c conn.Conn
-		tryCtx, cancelTry := context.WithTimeout(ctx, share)
-		c, err = t.dialOne(tryCtx, local, peer, to, addr.Path, at)
-		if err != nil && tryCtx.Err() != nil {
-			err = context.Cause(tryCtx)
+	try := func(ctx context.Context, at netip.AddrPort) (conn.Conn, error) {
+		c, err := t.dialOne(ctx, local, peer, to, addr.Path, net.UDPAddrFromAddrPort(at))
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
-		cancelTry()
-		if err == nil {
-			return c, nil
-		}
-		var wrong *conn.WrongNodeError
-		if errors.As(err, &wrong) || ctx.Err() != nil {
-			break
-		}
+		return c, err
 	}
-	return nil, err
+	if len(targets) == 1 {
+		return try(ctx, targets[0])
+	}
+	targets = t.lost.Order(to.host, targets, nil)
+	lost := func(i int, _ error) { t.lost.Failed(to.host, targets[i]) }
+	late := func(c conn.Conn) { c.Close(&conn.CloseError{Code: conn.CodeReplaced, Err: race.ErrSlower}) }
+	c, i, err := race.Dial(ctx, env.Real{}, race.Config{Lost: lost}, targets, try, late)
+	if err == nil {
+		t.lost.Worked(to.host, targets[i])
+	}
+	return c, err
 }
 
 func (t *Transport) dialOne(ctx context.Context, local conn.Local, peer identity.NodeID, to target, path string, at *net.UDPAddr) (conn.Conn, error) {
@@ -108,20 +108,4 @@ func request(ctx context.Context, qc *quic.Conn, to target) (*stream, error) {
 		return nil, err
 	}
 	return &stream{Stream: st, session: session{Session: ws, quic: qc}}, nil
-}
-
-// resolve returns the socket addresses that host:port stands for.
-func resolve(ctx context.Context, hostPort string) ([]*net.UDPAddr, error) {
-	ips, port, err := udp.Lookup(ctx, hostPort)
-	if err != nil {
-		return nil, err
-	}
-	if len(ips) > maxTries {
-		ips = ips[:maxTries]
-	}
-	all := make([]*net.UDPAddr, len(ips))
-	for i, ip := range ips {
-		all[i] = net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), port))
-	}
-	return all, nil
 }

@@ -50,4 +50,11 @@
 // dials share one socket. Keep-alives go every 10 s, and a connection over which
 // nothing came for 30 s is closed with [conn.CodeTimeout]. A node takes one
 // session on a QUIC connection, and 32 further streams at a time from its peer.
+//
+// # Beside a flood
+//
+// The connections that have said hello and whose handshake is not finished are at
+// most conn.Local.MaxHandshakes; one more ends the oldest of the host that has most
+// of them. While half as many are under way, who comes must prove its address
+// first, by one more round trip, so that forged addresses take no place.
 package webtransport

@@ -25,7 +25,7 @@ import (
 
 // A listener takes the incoming connections of one socket.
 //
-//	quic-go ─> Handshakes.Go: QUIC ─> request ─> session, stream ─> conn/secure ─> binding ─> Accept
+//	quic-go ─> Handshakes.GoFrom: QUIC ─> request ─> session, stream ─> conn/secure ─> binding ─> Accept
 type listener struct {
 	*secure.Handshakes
 	socket    *socket
@@ -83,7 +83,7 @@ func (l *listener) run() {
 			return
 		}
 		quicgo.Said(qc.Context())
-		if !l.Go(func(ctx context.Context) (conn.Conn, error) { return l.shake(ctx, qc) }) {
+		if !l.GoFrom(qc.RemoteAddr(), func(ctx context.Context) (conn.Conn, error) { return l.shake(ctx, qc) }) {
 			session{quic: qc}.end()
 		}
 	}

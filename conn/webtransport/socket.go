@@ -151,11 +151,12 @@ func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Cont
 	return ctx, nil
 }
 
-// verify is called by quic-go for every new connection. Under load, its address
-// must be proven first, by one more round trip: forged ones take no place.
+// verify is called by quic-go for every new connection. While half of the
+// handshakes that may be at a time are under way, its address must be proven
+// first, by one more round trip (Retry): forged ones take no place.
 func (s *socket) verify(net.Addr) bool {
 	l := s.current()
-	return l != nil && l.greetings.Silent()+l.Pending() >= max(1, l.local.MaxHandshakes/4)
+	return l != nil && l.greetings.Silent()+l.Pending() >= (l.local.MaxHandshakes+1)/2
 }
 
 func (s *socket) current() *listener {

@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/env"
 	"github.com/plexus-net/plexus/internal/quicgo"
+	"github.com/plexus-net/plexus/internal/race"
+	"github.com/plexus-net/plexus/internal/udp"
 )
 
 // A Transport makes WebTransport connections. It implements [conn.Transport] for
@@ -23,6 +27,9 @@ type Transport struct {
 	wrong  error // with config
 	dials  *secure.Dials
 	work   sync.WaitGroup // goroutines that follow connections
+	lost   *race.Memory[string, netip.AddrPort]
+	// resolve returns the addresses of host:port in the order to try them.
+	resolve func(ctx context.Context, hostPort string) ([]netip.AddrPort, error)
 
 	mu      sync.Mutex // guards what follows, and the sockets
 	closed  bool
@@ -35,7 +42,11 @@ var _ conn.Transport = (*Transport)(nil)
 // an error of Dial and Listen.
 func New(config Config) *Transport {
 	quicgo.Quiet()
-	return &Transport{config: config, wrong: config.check(), dials: secure.NewDials(), sockets: map[*socket]struct{}{}}
+	return &Transport{
+		config: config, wrong: config.check(), dials: secure.NewDials(), resolve: udp.Resolve,
+		lost:    race.NewMemory[string, netip.AddrPort](env.Real{}, race.MemoryConfig{Peers: maxNames}),
+		sockets: map[*socket]struct{}{},
+	}
 }
 
 // Schemes returns "wt".
@@ -43,7 +54,9 @@ func (t *Transport) Schemes() []string { return []string{scheme} }
 
 // Dial connects to the node at addr, within local.HandshakeTimeout. UDP does not
 // tell that nobody listens: that takes the whole time. If the host is a name
-// with several addresses, they are tried one after the other and share it.
+// with several addresses, they race (RFC 8305): another one starts every 250 ms,
+// or when one has failed; the first that proves to be the peer wins, and the
+// others are given up. One that has lost is tried after the others for a while.
 // Hashes in the address are for browsers and make no difference: conn/secure
 // proves the node.
 func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (conn.Conn, error) {

@@ -37,7 +37,7 @@ func TestConformance(t *testing.T) {
 					t.Error(err)
 				}
 			},
-			Stalled: stalled,
+			Stalled: stalled, Sockets: "udp",
 		}
 	})
 }

@@ -21,8 +21,8 @@ import (
 // A listener takes the connections of one socket, or of a server of the
 // caller's for one path.
 //
-//	socket ──> Handshakes.Go: [outer TLS] ─> request ─> upgrade ─> conn/secure ─> Accept
-//	ServeHTTP ─> upgrade ──> Handshakes.Go: conn/secure ───────────────────────> Accept
+//	socket ──> Handshakes.Take: [outer TLS] ─> request ─> upgrade ─> conn/secure ─> Accept
+//	ServeHTTP ─> upgrade ──> Handshakes.GoFrom: conn/secure ─────────────────────> Accept
 type listener struct {
 	*secure.Handshakes
 	transport *Transport
@@ -116,7 +116,7 @@ func (t *Transport) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has answered
 	}
-	started := l.Go(func(ctx context.Context) (conn.Conn, error) {
+	started := l.GoFrom(h.socket.RemoteAddr(), func(ctx context.Context) (conn.Conn, error) {
 		return l.prove(ctx, newStream(wc, h.socket))
 	})
 	if !started {

@@ -84,6 +84,9 @@ func (s *stream) receive(r io.Reader) error {
 	for {
 		c := chunk{data: chunks.Get().(*[chunkSize]byte)}
 		n, err := r.Read(c.data[:])
+		if err != nil && err != io.EOF {
+			n = 0 // what came of a frame that broke off is still masked
+		}
 		if c.end = n; n == 0 {
 			chunks.Put(c.data)
 		} else {

@@ -134,6 +134,22 @@ func TestTextMessage(t *testing.T) {
 	}
 }
 
+// What came of a frame before the connection broke is not read: coder/websocket
+// hands it over masked.
+func TestBrokenFrame(t *testing.T) {
+	out, in := net.Pipe()
+	wc, st := upgraded(t, newListener(t, Config{}, "/"), out, in)
+	defer wc.CloseNow()
+	defer st.Close()
+	go func() {
+		_, _ = out.Write([]byte{0x82, 0x80 | 100, 1, 2, 3, 4, 'h' ^ 1, 'e' ^ 2, 'l' ^ 3, 'l' ^ 4, 'o' ^ 1}) // 5 bytes of 100
+		out.Close()
+	}()
+	if n, err := st.Read(make([]byte, 100)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Read = %d, %v; want io.ErrUnexpectedEOF", n, err)
+	}
+}
+
 // Close tells the other end by a close frame, and waits for nothing; the other
 // end's close frame is the end of the stream.
 func TestCloseFrames(t *testing.T) {

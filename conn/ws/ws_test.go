@@ -54,7 +54,7 @@ func pair(t *testing.T, scheme string, dialer, listener *ws.Transport) conntest.
 			}
 			c.Close()
 		},
-		Stalled: stall(scheme),
+		Stalled: stall(scheme), Sockets: "tcp",
 	}
 }
 
