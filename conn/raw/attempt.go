@@ -17,7 +17,7 @@ import (
 //
 //	slot ─> dial (Connect) ─┬─> Handshake ─> Conn
 //	        accept ─────────┘       │
-//	           └── time-out, error, cancel, Shutdown: closed, slot free
+//	           └── time-out, error, cancel, limit, Shutdown: closed, slot free
 //
 // Its goroutine becomes the one that reads the connection.
 type attempt struct {
@@ -32,8 +32,9 @@ type attempt struct {
 
 	mu    sync.Mutex // guards what follows
 	nc    net.Conn
-	timer *time.Timer // of the phase
-	over  bool        // it has succeeded or failed
+	phase timeoutError // which time-out bounds what it does now; "": none
+	timer *time.Timer  // of the phase
+	over  bool         // it has succeeded or failed
 	c     *Conn
 	err   error
 }
@@ -112,12 +113,12 @@ func (n *Node) attempt(ctx context.Context, target string, remote net.Addr) (*at
 	if n.closing {
 		return nil, ErrShutdown
 	}
-	if _, taken := n.targets[target]; taken && target != "" {
+	if !n.mayConnect(target) {
 		return nil, ErrDuplicate
 	}
 	s, err := n.limits.take(remote)
 	if err == nil {
-		if err = s.takePending(); err != nil {
+		if err = s.takeDialing(); err != nil {
 			s.release()
 		}
 	}
@@ -126,9 +127,8 @@ func (n *Node) attempt(ctx context.Context, target string, remote net.Addr) (*at
 		return nil, err
 	}
 	a := n.newAttempt(ctx, conn.Outgoing, s)
-	if a.target = target; target != "" {
-		n.targets[target] = struct{}{}
-	}
+	a.target = target
+	n.connecting(target)
 	n.begin(a)
 	return a, nil
 }
@@ -175,7 +175,7 @@ func (a *attempt) make(dial func(context.Context) (net.Conn, error)) (*Conn, err
 	setBuffers(nc, n.config)
 	stream := nc
 	if h := n.protocols.handshake; h != nil {
-		a.phase(n.config.HandshakeTimeout, errHandshakeTimeout)
+		a.enter(n.config.HandshakeTimeout, errHandshakeTimeout)
 		err := guard("Handshake", func() (err error) {
 			stream, err = h.Handshake(a.ctx, nc, a.direction)
 			return err
@@ -188,7 +188,10 @@ func (a *attempt) make(dial func(context.Context) (net.Conn, error)) (*Conn, err
 		}
 	}
 	c := newConn(a, nc, stream)
-	err := c.makeCodecs()
+	err := a.slot.takePrefix(c.remote) // the handshake may have learned where it comes from
+	if err == nil {
+		err = c.makeCodecs()
+	}
 	if err == nil {
 		err = n.activate(a, c)
 	}
@@ -202,7 +205,7 @@ func (a *attempt) make(dial func(context.Context) (net.Conn, error)) (*Conn, err
 
 func (a *attempt) dial(dial func(context.Context) (net.Conn, error)) error {
 	n := a.node
-	a.phase(n.config.ConnectTimeout, errConnectTimeout)
+	a.enter(n.config.ConnectTimeout, errConnectTimeout)
 	var nc net.Conn
 	err := guard("dial", func() (err error) {
 		nc, err = dial(a.ctx)
@@ -221,18 +224,10 @@ func (a *attempt) dial(dial func(context.Context) (net.Conn, error)) error {
 	if remote == nil || local == nil {
 		return nil // a stream of the caller's that has no addresses
 	}
-	if sameSocket(local, remote) || n.isSelf(remote.Network(), remote.String()) {
+	if n.isOwn(local, remote) {
 		return ErrSelf
 	}
 	return a.slot.takePrefix(remote)
-}
-
-// sameSocket reports whether a socket was connected to itself, which TCP can do
-// while nobody listens.
-func sameSocket(a, b net.Addr) bool {
-	x, ok := a.(*net.TCPAddr)
-	y, too := b.(*net.TCPAddr)
-	return ok && too && x.Port == y.Port && x.IP.Equal(y.IP) && x.Zone == y.Zone
 }
 
 // own makes the attempt close a stream when it fails, which may be at once.
@@ -247,10 +242,11 @@ func (a *attempt) own(nc net.Conn) bool {
 	return !over
 }
 
-// phase bounds what comes next.
-func (a *attempt) phase(d time.Duration, err error) {
+// enter begins a phase, which a time-out bounds.
+func (a *attempt) enter(d time.Duration, err timeoutError) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.phase = err
 	if a.timer != nil {
 		a.timer.Stop()
 		a.timer = nil
@@ -282,7 +278,7 @@ func (a *attempt) fail(err error) {
 	}
 	a.cancel(err)
 	a.mu.Lock()
-	nc := a.nc
+	nc, phase := a.nc, a.phase
 	a.mu.Unlock()
 	if nc != nil {
 		nc.Close()
@@ -290,10 +286,10 @@ func (a *attempt) fail(err error) {
 	n := a.node
 	n.mu.Lock()
 	delete(n.attempts, a)
-	delete(n.targets, a.target)
+	n.notConnecting(a.target)
 	n.mu.Unlock()
 	a.slot.release()
-	n.counts.failed(err)
+	n.counts.failed(err, phase)
 	n.logPanic(err)
 	close(a.done)
 }
@@ -307,15 +303,22 @@ func (n *Node) activate(a *attempt, c *Conn) error {
 	}
 	delete(n.attempts, a)
 	n.conns[c.id] = c
+	older := n.connected(c)
 	n.counts.opened.Add(1)
+	if c.direction == conn.Incoming {
+		n.counts.accepted.Add(1)
+	}
 	n.mu.Unlock()
 	a.slot.settle()
+	if older != nil {
+		older.end(&EndError{Origin: Replaced, Err: fmt.Errorf("by %s", c)})
+	}
 	a.cancel(nil)
 	close(a.done)
 	return nil
 }
 
-// A handshakeError marks the errors of handshakes, for counting.
+// A handshakeError says of an error that it is that of the handshake.
 type handshakeError struct{ err error }
 
 func (e *handshakeError) Error() string {

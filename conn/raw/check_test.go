@@ -73,6 +73,7 @@ func TestBadConfigurationIsAnError(t *testing.T) {
 		{raw.Config{IPv6Prefix: -1}, "IPv6Prefix"},
 		{raw.Config{Inbound: 3}, "Inbound"},
 		{raw.Config{Network: "unix", ReusePort: true}, "ReusePort"},
+		{raw.Config{ReplaceOlder: true}, "ReplaceOlder"},
 		{raw.Config{Backlog: -1}, "Backlog"},
 		{raw.Config{MaxFrame: -1}, "MaxFrame"},
 		{raw.Config{InQueue: -1}, "InQueue"},

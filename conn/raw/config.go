@@ -25,7 +25,9 @@ type Config struct {
 	Address string
 	// NewListener, if set, is called by Listen instead of listening at Address:
 	// for a socket that was inherited, say, or a listener that is not a socket.
-	// The listener is the node's, which closes it.
+	// The listener is the node's, which closes it. One node accepts in one
+	// goroutine: what has to be read first, such as the PROXY header of a
+	// balancer, is read by Handshake.
 	NewListener func(ctx context.Context) (net.Listener, error)
 	// Backlog is how many connections the system holds for a listener that does
 	// not accept them yet. Default: the system's; on Linux net.core.somaxconn.
@@ -37,20 +39,33 @@ type Config struct {
 	// OnePerAddress makes a Connect to an address fail with [ErrDuplicate] while
 	// another Connect to it is under way or its connection is there.
 	OnePerAddress bool
+	// ReplaceOlder, with OnePerAddress, lets a Connect to an address go ahead
+	// whose connection is there: to renew one that may be dead. When its
+	// handshake has succeeded the older connection ends with [Replaced]; until
+	// that is removed there are two, which both count.
+	ReplaceOlder bool
 
 	// MaxConns bounds connections in both directions, those that are being made
 	// included. Default 1024; negative: no bound.
 	MaxConns int
 	// MaxPerPrefix is that for connections with one IP prefix: those to hosts of
-	// one network. Default 64; negative: no bound.
+	// one network. What counts is the address of the socket, and then that of
+	// the stream that Handshake returned, if it has another: behind a balancer
+	// whose header it reads, connections in their handshake count for the
+	// balancer, and then for where they come from. Default 64; negative: no
+	// bound, and prefixes are not told apart at all.
 	MaxPerPrefix int
 	// IPv4Prefix and IPv6Prefix are the lengths in bits of what MaxPerPrefix
 	// counts as one. IPv4 addresses that are written as IPv6 count as IPv4.
 	// Defaults 32 and 64: an address, and what one customer usually gets.
 	IPv4Prefix, IPv6Prefix int
-	// MaxPending bounds connections that are being dialled, or whose handshake
-	// has not ended. More than that wait in the system's backlog, or fail if it
-	// is this node that dials. Default 128; negative: no bound.
+	// MaxPending bounds connections that are being made, in each direction by
+	// itself: dialled, or in their handshake. One more that is dialled fails. One
+	// more that comes in takes the place of the oldest of the prefix that has
+	// most of them, or is refused if its own prefix has its share: strangers need
+	// as many prefixes as there are places to keep others out. Where each prefix
+	// has one, or they are not told apart, it waits, and those after it wait in
+	// the system's backlog. Default 128; negative: no bound.
 	MaxPending int
 
 	// ConnectTimeout bounds dialling. Default 5 s; negative: no bound.
@@ -65,13 +80,16 @@ type Config struct {
 	// messages. Default 10 s; negative: never.
 	WriteTimeout time.Duration
 	// HookTimeout bounds OnConnect, OnDisconnect, and at the end of a connection
-	// the return of callbacks and the last flush. Their contexts end then; a
+	// the return of callbacks and the last flush; before that end, where the peer
+	// has closed, what still waits for OnMessage. Their contexts end then; a
 	// callback that goes on nevertheless is left behind, counted and logged.
 	// Default 3 s; negative: no bound.
 	HookTimeout time.Duration
 
 	// MaxFrame is the most bytes that the decoder gets to see without taking a
-	// message, and the most that one message may take. Default 1 MiB.
+	// message, and the most that one message may take. Each connection may hold
+	// so much while a message is under way: 1 GiB with the defaults of this and
+	// of MaxConns, if all peers mean to. Default 1 MiB.
 	MaxFrame int
 	// Inbound says what happens to messages that come faster than OnMessage
 	// takes them. Default [Block].
@@ -194,6 +212,7 @@ func (c Config) check() error {
 	bad(c.IPv6Prefix < 0 || c.IPv6Prefix > 128, "IPv6Prefix is %d; use 1 to 128, or a negative MaxPerPrefix for no bound", c.IPv6Prefix)
 	bad(c.Inbound > DropOldest, "Inbound is %d; use Block, DropNewest or DropOldest", c.Inbound)
 	bad(c.ReusePort && !canReusePort, "ReusePort is set, which this system cannot do")
+	bad(c.ReplaceOlder && !c.OnePerAddress, "ReplaceOlder is set without OnePerAddress; set both")
 	bad(c.ReusePort && c.Network == "unix", `ReusePort is set, which there is not for "unix"`)
 	for _, size := range []struct {
 		name string

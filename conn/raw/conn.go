@@ -109,11 +109,12 @@ type Info struct {
 	Local, Remote net.Addr       // never nil
 	Opened        time.Time
 	Stats         Stats
+	Queues        Queues
 }
 
 // Info describes the connection as it is now. It works after its end, too.
 func (c *Conn) Info() Info {
-	return Info{ID: c.id, Direction: c.direction, Local: c.local, Remote: c.remote, Opened: c.opened, Stats: c.Stats()}
+	return Info{ID: c.id, Direction: c.direction, Local: c.local, Remote: c.remote, Opened: c.opened, Stats: c.Stats(), Queues: c.queues()}
 }
 
 // Context ends when the connection does; the cause is an [*EndError].

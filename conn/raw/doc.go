@@ -39,11 +39,20 @@
 // batches by itself. A connection that is idle costs one goroutine, and no
 // buffer while that waits on a socket.
 //
+// # What becomes of a message
+//
+// A Send that returns nil has queued the message. [Conn.SendTracked] tells when the
+// system has taken it, or that it will not: flushed or failed, as far as this side
+// can know. There are no acknowledgements on a bare stream but those of your wire
+// format; package conn/endpoint has them, and delivers exactly once across
+// connections.
+//
 // # Bounds
 //
 // Connections are bounded in all, per IP prefix and while they are being made,
 // queues in messages and bytes, frames in bytes, and everything in time; see
-// [Config]. What was refused, and why, is counted: [Node.Stats].
+// [Config]. What was refused, and why, is counted: [Node.Stats]. What waits on a
+// connection just now is in its [Info].
 //
 // # Taking over a port
 //

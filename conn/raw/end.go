@@ -6,8 +6,12 @@ import (
 )
 
 // An Origin is what a connection ended of. It is an error, so that it can be the
-// target of errors.Is, and the cause that Disconnect is given: Replaced and Limit
-// come from code of the user only.
+// target of errors.Is, and the cause that Disconnect is given.
+//
+// A node bounds connections before they are there, and knows peers by nothing but
+// addresses. So it never ends one with Limit, and with Replaced only for
+// Config.ReplaceOlder: both are for code that knows more, such as an OnConnect
+// that finds a second connection of one user, or one too many.
 type Origin uint8
 
 // The origins.
@@ -19,8 +23,8 @@ const (
 	Decode                         // what was received is not the protocol
 	Panic                          // a callback of the connection panicked
 	ConnectHook                    // OnConnect failed, or did not return in time
-	Replaced                       // another connection took its place
-	Limit                          // a limit is reached
+	Replaced                       // another connection took its place: Config.ReplaceOlder, or Disconnect said so
+	Limit                          // a limit is reached: Disconnect said so
 	Shutdown                       // the node shut down
 	origins
 )
@@ -89,7 +93,7 @@ var (
 	// tell by the address.
 	ErrSelf = errors.New("raw: that is the address of this node")
 	// ErrDuplicate is the error of a second Connect to an address, with
-	// Config.OnePerAddress.
+	// Config.OnePerAddress. See also Config.ReplaceOlder.
 	ErrDuplicate = errors.New("raw: a connection to the address is there or being made")
 	// ErrFrameTooLarge is beneath the end of a connection whose peer sent more
 	// than Config.MaxFrame bytes for one message.
@@ -113,15 +117,23 @@ const (
 	errHookTimeout      = timeoutError("callback took longer than Config.HookTimeout")
 )
 
-// endError returns the end that a cause given by a user means.
+// endError returns the end that a cause given by a user means: whatever that is,
+// one whose origin there is.
 func endError(cause error) *EndError {
 	var e *EndError
 	if errors.As(cause, &e) {
-		return e
+		switch {
+		case e == nil:
+			return &EndError{Origin: User}
+		case e.Origin.valid():
+			return e
+		}
 	}
 	var o Origin
-	if errors.As(cause, &o) && o > 0 && o < origins {
+	if errors.As(cause, &o) && o.valid() {
 		return &EndError{Origin: o, Err: cause}
 	}
 	return &EndError{Origin: User, Err: cause}
 }
+
+func (o Origin) valid() bool { return o > 0 && o < origins }

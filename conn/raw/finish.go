@@ -28,6 +28,9 @@ func (c *Conn) finish(e *EndError) {
 		_ = c.nc.SetReadDeadline(past)
 	}
 	quiet := c.node.within(c.quiet)
+	if e.Origin == Panic && isStreamPanic(e) {
+		c.out.Drop(e) // before OnDisconnect can send
+	}
 	sent := c.out.Stats().Frames
 	c.callDisconnect(e)
 	c.flush(e)
@@ -87,9 +90,6 @@ func (c *Conn) leave(what string, returned <-chan struct{}) {
 func (c *Conn) flush(e *EndError) {
 	ctx, cancel := c.hookContext()
 	defer cancel()
-	if e.Origin == WriteTimeout || e.Origin == Panic && isStreamPanic(e) {
-		c.out.Drop(e)
-	}
 	if c.out.Close(ctx) != nil {
 		c.out.Drop(e)
 		_ = c.nc.SetWriteDeadline(time.Unix(1, 0)) // what wraps it may not pass deadlines on
@@ -139,9 +139,7 @@ func (c *Conn) closeStream(o Origin) {
 func (n *Node) remove(c *Conn) {
 	n.mu.Lock()
 	delete(n.conns, c.id)
-	if c.target != "" {
-		delete(n.targets, c.target)
-	}
+	n.disconnected(c)
 	n.past.add(c.Stats())
 	n.mu.Unlock()
 	c.slot.release()

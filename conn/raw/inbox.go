@@ -124,13 +124,20 @@ func (b *inbox) run() {
 	}
 }
 
-// close waits until the worker has taken what waits. Nothing is put any more.
+// close tells that nothing is put any more. ended is closed when the worker has
+// taken what waits.
 func (b *inbox) close() {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.closed = true
 	if !b.busy {
 		close(b.ended)
 	}
-	b.mu.Unlock()
-	<-b.ended
+}
+
+// waiting is how many messages wait.
+func (b *inbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.n
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
 )
@@ -124,5 +126,49 @@ func TestMessagesThatWaitAtTheEndAreCounted(t *testing.T) {
 	wait(t, server.Done(), "the end")
 	if s := a.Stats(); s.MessagesReceived != 1 || s.Dropped != 5 {
 		t.Errorf("%d received, %d dropped, want 1 and 5", s.MessagesReceived, s.Dropped)
+	}
+}
+
+// A peer that has gone is not kept for as long as OnMessage likes: what waits has
+// HookTimeout, and then the contexts end.
+func TestWhatWaitsWhenThePeerGoesHasHookTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		each              time.Duration // that OnMessage takes
+		received, dropped uint64
+		took              time.Duration
+	}{
+		{"quick", time.Second / 2, 5, 0, 5 * time.Second / 2},
+		{"slow", time.Second, 4, 1, 3*time.Second + 1}, // the fourth has just begun
+		{"waits for its context", time.Hour, 1, 4, 3*time.Second + 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &hooks{message: func(ctx context.Context, _ *raw.Conn, _ []byte) {
+				select {
+				case <-time.After(tt.each):
+				case <-ctx.Done():
+				}
+			}}
+			bubble(t, h, raw.Config{InQueue: 8, IdleTimeout: time.Second, HookTimeout: 3*time.Second + 1}, func(t *testing.T, n *raw.Node, l *fakeListener) {
+				there := open(t, l)
+				c := only(t, n)
+				for range 5 {
+					if _, err := there.Write(frame("x")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				there.Close()
+				began := time.Now()
+				<-c.Done()
+				took := time.Since(began)
+				if s := c.Stats(); took != tt.took || s.Dropped != tt.dropped || s.MessagesReceived != tt.received {
+					t.Errorf("took %v with %d received and %d dropped, want %v, %d and %d", took, s.MessagesReceived, s.Dropped, tt.took, tt.received, tt.dropped)
+				}
+				if s := n.Stats(); s.Ended[raw.Peer] != 1 || s.HookTimeouts != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
 	}
 }

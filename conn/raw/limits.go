@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -30,25 +31,36 @@ type limits struct {
 
 	mu       sync.Mutex // guards what follows
 	conns    int        // those being made included
-	pending  int
-	prefixes map[netip.Prefix]int
+	dialing  int        // outgoing connections that are being made
+	coming   int        // incoming ones
+	queue    []*slot    // those, the oldest first; none without a bound
+	prefixes map[netip.Prefix]*tally
 	freed    chan struct{} // one token: the accept loop may look again
+}
+
+// A tally is what the connections with one prefix take, guarded by limits.mu.
+type tally struct {
+	prefix netip.Prefix
+	conns  int // those being made included
+	coming int // incoming ones that are being made
 }
 
 func newLimits(c Config) *limits {
 	return &limits{
 		maxConns: c.MaxConns, maxPerPrefix: c.MaxPerPrefix, maxPending: c.MaxPending, ipv4: c.IPv4Prefix, ipv6: c.IPv6Prefix,
-		prefixes: make(map[netip.Prefix]int), freed: make(chan struct{}, 1),
+		prefixes: make(map[netip.Prefix]*tally), freed: make(chan struct{}, 1),
 	}
 }
 
-// A slot is what one connection takes of the limits. Its fields are of whoever
-// makes the connection, and guarded by limits.mu.
+// A slot is what one connection takes of the limits. Its fields are guarded by
+// limits.mu, but for l and a.
 type slot struct {
 	l       *limits
-	prefix  netip.Prefix // zero: not counted, or not known yet
+	a       *attempt // of an incoming connection: what gives way
+	tally   *tally   // nil: not counted, or not known yet
 	taken   bool
-	pending bool
+	dialing bool
+	coming  bool
 }
 
 // take takes a place for a connection with an address, nil if it is not known
@@ -67,57 +79,125 @@ func (l *limits) take(remote net.Addr) (*slot, error) {
 	return s, nil
 }
 
-// takePrefix counts a slot against the prefix of its address, which is known by
-// now.
+// takePrefix counts a slot against the prefix of its address as it is known by
+// now, instead of an earlier one.
 func (s *slot) takePrefix(remote net.Addr) error {
 	s.l.mu.Lock()
 	defer s.l.mu.Unlock()
-	if s.prefix.IsValid() || !s.taken {
+	if !s.taken {
 		return nil
 	}
 	return s.charge(remote)
 }
 
-// charge does so. Callers hold mu.
+// charge does so. Where it fails nothing changes. Callers hold mu.
 func (s *slot) charge(remote net.Addr) error {
 	l := s.l
 	prefix := l.prefixOf(remote)
-	if !prefix.IsValid() || l.maxPerPrefix < 0 {
+	if !prefix.IsValid() || l.maxPerPrefix < 0 || s.tally != nil && s.tally.prefix == prefix {
 		return nil
 	}
-	if l.prefixes[prefix] >= l.maxPerPrefix {
+	t := l.prefixes[prefix]
+	switch {
+	case t != nil && t.conns >= l.maxPerPrefix:
 		return &LimitError{Limit: "MaxPerPrefix", Max: l.maxPerPrefix, Prefix: prefix}
+	case t == nil:
+		t = &tally{prefix: prefix}
+		l.prefixes[prefix] = t
 	}
-	l.prefixes[prefix]++
-	s.prefix = prefix
+	s.leave()
+	s.tally = t
+	t.conns++
+	if s.coming {
+		t.coming++
+	}
 	return nil
 }
 
-// takePending counts a slot as being made, at once or not at all.
-func (s *slot) takePending() error {
+// leave takes a slot out of the count of its prefix. Callers hold mu.
+func (s *slot) leave() {
+	t := s.tally
+	if t == nil {
+		return
+	}
+	s.tally = nil
+	if s.coming {
+		t.coming--
+	}
+	if t.conns--; t.conns == 0 {
+		delete(s.l.prefixes, t.prefix)
+	}
+}
+
+// takeDialing counts a slot as being dialled, at once or not at all.
+func (s *slot) takeDialing() error {
 	l := s.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.maxPending >= 0 && l.pending >= l.maxPending {
+	if l.maxPending >= 0 && l.dialing >= l.maxPending {
 		return &LimitError{Limit: "MaxPending", Max: l.maxPending}
 	}
-	l.pending++
-	s.pending = true
+	l.dialing++
+	s.dialing = true
 	return nil
 }
 
-// waitPending is takePending that waits, until ctx ends. One goroutine may wait.
-func (s *slot) waitPending(ctx context.Context) error {
+// takeComing counts a slot as coming in. Where there is no place it makes one,
+// fails, or waits, until ctx ends. One goroutine may wait.
+func (s *slot) takeComing(ctx context.Context) error {
+	full := &LimitError{Limit: "MaxPending", Max: s.l.maxPending}
 	for {
-		if err := s.takePending(); err == nil {
+		taken, crowd := s.tryComing()
+		switch {
+		case taken:
 			return nil
+		case crowd == s:
+			return full
+		case crowd != nil:
+			crowd.a.fail(full) // or somebody else does just now: either frees its place
 		}
 		select {
 		case <-s.l.freed:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return full
 		}
 	}
+}
+
+// tryComing counts a slot as coming in if there is a place. Else crowd is the
+// connection that has to give way: the oldest of the prefix that has most, so
+// that strangers need as many prefixes as there are places to keep others out;
+// s itself if its prefix has its share; nil if s has to wait.
+func (s *slot) tryComing() (taken bool, crowd *slot) {
+	l := s.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.maxPending < 0 || l.coming < l.maxPending {
+		l.coming++
+		s.coming = true
+		if s.tally != nil {
+			s.tally.coming++
+		}
+		if l.maxPending >= 0 {
+			l.queue = append(l.queue, s)
+		}
+		return true, nil
+	}
+	if s.tally == nil {
+		return false, nil
+	}
+	for _, o := range l.queue {
+		if o.tally != nil && (crowd == nil || o.tally.coming > crowd.tally.coming) {
+			crowd = o
+		}
+	}
+	switch {
+	case crowd != nil && crowd.tally.coming > s.tally.coming+1:
+		return false, crowd
+	case s.tally.coming > 0:
+		return false, s
+	}
+	return false, nil
 }
 
 // settle ends the pending of a slot: its connection is there.
@@ -128,13 +208,24 @@ func (s *slot) settle() {
 }
 
 func (s *slot) endPending() {
-	if !s.pending {
+	l := s.l
+	if s.dialing {
+		s.dialing = false
+		l.dialing--
+	}
+	if !s.coming {
 		return
 	}
-	s.pending = false
-	s.l.pending--
+	s.coming = false
+	l.coming--
+	if s.tally != nil {
+		s.tally.coming--
+	}
+	if i := slices.Index(l.queue, s); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+	}
 	select {
-	case s.l.freed <- struct{}{}:
+	case l.freed <- struct{}{}:
 	default:
 	}
 }
@@ -145,22 +236,17 @@ func (s *slot) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.endPending()
-	if !s.taken {
-		return
-	}
-	s.taken = false
-	l.conns--
-	if s.prefix.IsValid() {
-		if l.prefixes[s.prefix]--; l.prefixes[s.prefix] == 0 {
-			delete(l.prefixes, s.prefix)
-		}
+	if s.taken {
+		s.taken = false
+		l.conns--
+		s.leave()
 	}
 }
 
 func (l *limits) numPending() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pending
+	return l.dialing + l.coming
 }
 
 // prefixOf returns what an address counts as, the zero Prefix where it has no IP.

@@ -214,38 +214,6 @@ func TestPendingConnectionsAreBounded(t *testing.T) {
 	connect(t, b, addr)
 }
 
-// What is accepted beyond the limit waits until a place is free.
-func TestIncomingConnectionsWaitForAPendingPlace(t *testing.T) {
-	const limit, all = 2, 6
-	shaking, goOn := make(chan struct{}, all), make(chan struct{})
-	l := newFakeListener()
-	a, _ := listen(t, &hooks{handshake: func(_ context.Context, s net.Conn, _ conn.Direction) (net.Conn, error) {
-		shaking <- struct{}{}
-		<-goOn
-		return s, nil
-	}}, raw.Config{NewListener: l.open, MaxPending: limit})
-	var ends sync.WaitGroup
-	for range all {
-		ends.Go(func() {
-			if c, err := l.dial("192.0.2.1:1"); err == nil {
-				t.Cleanup(func() { c.Close() })
-			}
-		})
-	}
-	for range limit {
-		wait(t, shaking, "a handshake")
-	}
-	if n := a.NumConnecting(); n != limit {
-		t.Errorf("%d connecting, want %d", n, limit)
-	}
-	close(goOn)
-	ends.Wait()
-	until(t, "all are there", func() bool { return a.NumConnected() == all })
-	if s := a.Stats(); s.RefusedPending != 0 {
-		t.Errorf("%d were refused", s.RefusedPending)
-	}
-}
-
 // Places come back on success, failure, cancellation and time-out alike.
 func TestPlacesComeBack(t *testing.T) {
 	_, addr := listen(t, &hooks{}, raw.Config{})

@@ -42,8 +42,9 @@ func (n *Node) Listen(ctx context.Context) (net.Addr, error) {
 		n.mu.Unlock()
 		return nil, ErrShutdown
 	case n.listener != nil:
+		addr := n.listener.net.Addr()
 		n.mu.Unlock()
-		return n.ListeningAddr(), nil
+		return addr, nil
 	case n.opening:
 		n.mu.Unlock()
 		return nil, errors.New("raw: another Listen is under way")
@@ -186,8 +187,8 @@ func (l *listener) run() {
 	}
 }
 
-// take begins a connection that was accepted, or refuses it. It waits while too
-// many are pending: the others wait in the backlog.
+// take begins a connection that was accepted, or refuses it. It may wait for one
+// that is being made to be done: those that come meanwhile wait in the backlog.
 func (l *listener) take(nc net.Conn) {
 	n := l.node
 	s, err := n.limits.take(nc.RemoteAddr())
@@ -196,25 +197,31 @@ func (l *listener) take(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	if err := s.waitPending(l.ctx); err != nil {
-		n.counts.refused(&LimitError{Limit: "MaxPending", Max: n.config.MaxPending})
-		s.release()
-		nc.Close()
+	a := n.newAttempt(context.Background(), conn.Incoming, s)
+	a.nc, s.a = nc, a
+	if err := s.takeComing(l.ctx); err != nil {
+		a.fail(err)
 		return
 	}
+	if !n.beginIncoming(a) {
+		a.fail(ErrShutdown)
+		return
+	}
+	go a.runAndLive(nil)
+}
+
+// beginIncoming makes the node know an attempt, unless it shuts down.
+func (n *Node) beginIncoming(a *attempt) bool {
 	n.mu.Lock()
-	closing := n.closing
-	if !closing {
-		a := n.newAttempt(context.Background(), conn.Incoming, s)
-		a.nc = nc
-		n.begin(a)
-		go a.runAndLive(nil)
+	defer n.mu.Unlock()
+	a.mu.Lock()
+	over := a.over // it had to give way already
+	a.mu.Unlock()
+	if n.closing || over {
+		return false
 	}
-	n.mu.Unlock()
-	if closing {
-		s.release()
-		nc.Close()
-	}
+	n.begin(a)
+	return true
 }
 
 // setBuffers sets the sizes of a socket's buffers. That of a stream that has none

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,8 +28,8 @@ type Node struct {
 	closing  bool
 	conns    map[identity.ConnID]*Conn
 	attempts map[*attempt]struct{}
-	targets  map[string]struct{} // addresses connected to, with OnePerAddress
-	past     Stats               // of connections that were removed
+	targets  map[string]target // addresses connected to, with OnePerAddress
+	past     Stats             // of connections that were removed
 	listener *listener
 	opening  bool   // a Listen is under way
 	bound    string // where Listen has listened: it does so again
@@ -54,7 +53,7 @@ func New(v any, c Config) (*Node, error) {
 	}
 	return &Node{
 		config: config, protocols: protocolsOf(v), limits: newLimits(config), started: time.Now(),
-		conns: make(map[identity.ConnID]*Conn), attempts: make(map[*attempt]struct{}), targets: make(map[string]struct{}),
+		conns: make(map[identity.ConnID]*Conn), attempts: make(map[*attempt]struct{}), targets: make(map[string]target),
 		down: make(chan struct{}),
 	}, nil
 }
@@ -92,8 +91,8 @@ func (n *Node) NumConnected() int {
 // dialled, or in their handshake.
 func (n *Node) NumConnecting() int { return n.limits.numPending() }
 
-// Disconnect ends a connection, as [Conn.Disconnect] does, and fails with an
-// [*EndError] if there is none of that ID.
+// Disconnect ends a connection, as [Conn.Disconnect] does. If there is none of
+// that ID (any more), its error wraps [ErrNoConn].
 func (n *Node) Disconnect(id identity.ConnID, cause error) error {
 	c := n.Conn(id)
 	if c == nil {
@@ -220,29 +219,4 @@ func (n *Node) within(ch <-chan struct{}) bool {
 			return false
 		}
 	}
-}
-
-// isSelf reports whether an address is that of this node's listener, as far as it
-// shows.
-func (n *Node) isSelf(network, addr string) bool {
-	own := n.ListeningAddr()
-	if own == nil {
-		return false
-	}
-	if own.Network() == "unix" || network == "unix" {
-		return own.Network() == network && own.String() == addr
-	}
-	ownHost, ownPort, err := net.SplitHostPort(own.String())
-	if err != nil {
-		return false
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port != ownPort {
-		return false
-	}
-	ownIP, ip := net.ParseIP(ownHost), net.ParseIP(host)
-	if host == "" || host == "localhost" {
-		ip = net.IPv4(127, 0, 0, 1)
-	}
-	return ip != nil && ip.Equal(ownIP) || ownIP.IsUnspecified() && (ip.IsLoopback() || ip.IsUnspecified())
 }

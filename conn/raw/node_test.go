@@ -251,6 +251,55 @@ func TestOnePerAddressRefusesTheSecond(t *testing.T) {
 	connect(t, b, addr)
 }
 
+// With ReplaceOlder a Connect renews a connection: the older one stays until the
+// new one is there.
+func TestReplaceOlderRenewsAConnection(t *testing.T) {
+	shaking, goOn := make(chan struct{}, 1), make(chan error)
+	why := make(chan *raw.EndError, 3)
+	a, addr := listen(t, &hooks{}, raw.Config{})
+	b := start(t, &hooks{
+		handshake: func(_ context.Context, s net.Conn, _ conn.Direction) (net.Conn, error) {
+			shaking <- struct{}{}
+			return s, <-goOn
+		},
+		disconnect: func(_ context.Context, _ *raw.Conn, e *raw.EndError) { why <- e },
+	}, raw.Config{OnePerAddress: true, ReplaceOlder: true})
+	made := make(chan *raw.Conn, 1)
+	renew := func(refuse error) *raw.Conn {
+		go func() {
+			c, err := b.Connect(context.Background(), addr)
+			if !errors.Is(err, refuse) {
+				t.Errorf("Connect: %v, want %v", err, refuse)
+			}
+			made <- c
+		}()
+		wait(t, shaking, "a handshake")
+		if _, err := b.Connect(t.Context(), addr); !errors.Is(err, raw.ErrDuplicate) {
+			t.Errorf("Connect beside another: %v, want ErrDuplicate", err)
+		}
+		goOn <- refuse
+		return wait(t, made, "the result")
+	}
+	first := renew(nil)
+	if c := renew(errBad); c != nil || first.Err() != nil {
+		t.Errorf("a Connect that failed made %v, and the connection that was there has %v", c, first.Err())
+	}
+	second := renew(nil)
+	if e := wait(t, why, "OnDisconnect"); e.Origin != raw.Replaced || !errors.Is(first.Err(), raw.Replaced) {
+		t.Errorf("the older one ended with %v, want Replaced", e)
+	}
+	wait(t, first.Done(), "the end of the older one")
+	third := renew(nil) // also when the older one is removed
+	wait(t, second.Done(), "the end of the second")
+	if s := b.Stats(); third.Err() != nil || b.NumConnected() != 1 || s.Ended[raw.Replaced] != 2 {
+		t.Errorf("the last has %v, %d connected, ended %v", third.Err(), b.NumConnected(), s.Ended)
+	}
+	third.Disconnect(nil)
+	wait(t, third.Done(), "the end")
+	renew(nil)
+	until(t, "the other side has one", func() bool { return a.NumConnected() == 1 })
+}
+
 func TestConnectUsingABoundSocket(t *testing.T) {
 	a, addr := listen(t, &hooks{}, raw.Config{})
 	b := start(t, &hooks{}, raw.Config{})

@@ -204,6 +204,27 @@ func TestAPanicInCloseChangesNothing(t *testing.T) {
 	until(t, "it is gone", func() bool { return a.NumConnected() == 0 })
 }
 
+// A stream that panicked is not asked for anything more: who says goodbye learns
+// that it cannot.
+func TestAStreamThatPanickedIsNotWrittenTo(t *testing.T) {
+	ended := make(chan error, 1)
+	n := start(t, &hooks{disconnect: func(_ context.Context, c *raw.Conn, _ *raw.EndError) { ended <- c.Send([]byte("bye")) }}, raw.Config{})
+	here, there := net.Pipe()
+	s := noted{panickingStream{here, "Read"}, make(chan *byte, 1)}
+	c, err := n.ConnectUsing(t.Context(), func(context.Context) (net.Conn, error) { return s, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = there.Close()
+	if err := wait(t, ended, "OnDisconnect"); !errors.Is(err, raw.Panic) {
+		t.Errorf("Send in OnDisconnect: %v, want that it panicked", err)
+	}
+	wait(t, c.Done(), "the end")
+	if len(s.wrote) != 0 || !errors.Is(c.Err(), raw.Panic) {
+		t.Errorf("written %d times, ended with %v, want not at all and Panic", len(s.wrote), c.Err())
+	}
+}
+
 func TestPanicsOfWhatMakesStreamsAreErrors(t *testing.T) {
 	n := start(t, nil, raw.Config{NewListener: func(context.Context) (net.Listener, error) { panic(poison) }})
 	var p *raw.PanicError

@@ -17,8 +17,9 @@ import (
 // Handshake's alone until it returns: it may read and write it, set the options
 // of its socket, and return another that wraps it (TLS, compression), or the
 // same. What [Conn.Stream] returns later is what it returned, and may carry what
-// Handshake has learned of the other side. Closing the returned stream has to
-// close the one beneath.
+// Handshake has learned of the other side, by its RemoteAddr also where that
+// comes from: that counts for Config.MaxPerPrefix from then on. Closing the
+// returned stream has to close the one beneath.
 //
 // An error, or the end of ctx at Config.HandshakeTimeout, closes the stream; no
 // other callback hears of it. It runs on a goroutine of its own.
@@ -34,6 +35,11 @@ type Handshaker interface {
 // that the next Decode may use again. n == 0 asks for more bytes; a nil message
 // skips n bytes; one of no bytes is not nil. An error ends the connection with
 // [Decode]. Whatever comes, at most Config.MaxFrame bytes are shown in vain.
+//
+// It is called with each read, and sees from their first byte on all those again
+// that it did not take. One that searches for an end has to remember how far it
+// has looked: else a peer that sends byte by byte makes it look at the square of
+// MaxFrame. examples/bare shows how.
 type Decoder interface {
 	Decode(data []byte) (n int, msg []byte, err error)
 }

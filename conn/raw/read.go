@@ -205,11 +205,13 @@ func (c *Conn) writeEnd(err error) *EndError {
 	return c.streamEnd(Peer, err)
 }
 
-// drain ends the inbox. What a peer sent before it closed still counts; of an end
-// with another cause nothing more is processed.
+// drain ends the inbox. What a peer sent before it closed still counts, as far as
+// HookTimeout allows; of an end with another cause nothing more is processed.
 func (c *Conn) drain(e *EndError) {
-	if e.Origin != Peer {
-		c.end(e)
-	}
 	c.inbox.close()
+	if e.Origin == Peer {
+		c.node.within(c.inbox.ended)
+	}
+	c.end(e) // OnMessage learns of it by its context
+	<-c.inbox.ended
 }

@@ -8,23 +8,27 @@ import (
 	"github.com/plexus-net/plexus/internal/batch"
 )
 
-// writeThrough is from which size on SendWait writes by itself where it can,
-// instead of copying.
+// writeThrough is from which size on SendWait writes by itself where it can. What
+// the writer finds worth it is then not copied.
 const writeThrough = 16 << 10
 
 // Send encodes a message into the buffer that is written next. It copies msg,
 // does not wait and does not allocate. nil means that the message was taken, not
 // that it will arrive: [Conn.SendTracked] tells more. Errors are [ErrQueueFull],
 // that of the encoder, and an [*EndError] once the connection has ended and
-// OnDisconnect has returned.
+// OnDisconnect has returned, or the stream has failed.
 func (c *Conn) Send(msg []byte) error { return c.send(msg, nil) }
 
 // SendWait is Send that waits for room instead of failing with [ErrQueueFull],
 // until ctx ends: its error is then the cause of ctx, and nothing was sent. Do not
 // wait in callbacks for what only they make room for.
+//
+// With a ctx that cannot end, such as context.Background, and without an encoder,
+// messages of 16 KiB and more are not queued: it returns when the stream has taken
+// the message, which spares large ones a copy, or at the end of the connection.
 func (c *Conn) SendWait(ctx context.Context, msg []byte) error {
 	if len(msg) >= writeThrough && c.encoder == nil && ctx.Done() == nil {
-		return c.sendError(c.out.WriteThrough(msg, nil))
+		return c.sendError(c.out.WriteThrough(nil, msg))
 	}
 	for {
 		err := c.send(msg, nil)
@@ -104,7 +108,9 @@ func (c *Conn) sendError(err error) error {
 	return err
 }
 
-// A Delivery is what becomes of a message. It resolves exactly once.
+// A Delivery is what becomes of a message, as far as this side can tell: whether
+// it was written. Whether the other side has dealt with it, only that can say, in
+// a message of your wire format. It resolves exactly once.
 type Delivery struct {
 	done     chan struct{}
 	resolved atomic.Bool
@@ -122,10 +128,10 @@ func (d *Delivery) resolve(err error) {
 // will be written.
 func (d *Delivery) Done() <-chan struct{} { return d.done }
 
-// Err returns nil if the system has taken the whole message: it is on its way,
-// which the other side may still never read. Else, once Done is closed, it
-// returns why the connection ended; whether the message has arrived is then not
-// known.
+// Err means something once Done is closed, and returns nil before. It is nil if the
+// system has taken the whole message: it is on its way, which the other side may
+// still never read. Else it is why the connection ended; whether the message has
+// arrived is then not known.
 func (d *Delivery) Err() error {
 	select {
 	case <-d.done:

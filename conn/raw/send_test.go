@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
@@ -262,28 +264,76 @@ func TestSendNowKeepsTheOrder(t *testing.T) {
 	}
 }
 
-func TestSendingAllocatesNothing(t *testing.T) {
+// Who waits for the stream and who does not: SendNow writes by itself where nobody
+// else does, SendWait what is large if it may wait for ever.
+func TestWhoSendsByItself(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		v    any
-	}{{"with an encoder", onlyEncoder{}}, {"as it is", nil}} {
+		name  string
+		v     any
+		size  int
+		send  func(ctx context.Context, c *raw.Conn, msg []byte) error
+		waits bool
+	}{
+		{"Send", &hooks{}, 9, func(_ context.Context, c *raw.Conn, msg []byte) error { return c.Send(msg) }, false},
+		{"SendNow", &hooks{}, 9, func(_ context.Context, c *raw.Conn, msg []byte) error { return c.SendNow(msg) }, true},
+		{"SendWait", nil, 16 << 10, func(_ context.Context, c *raw.Conn, msg []byte) error { return c.SendWait(context.Background(), msg) }, true},
+		{"SendWait that may end", nil, 16 << 10, func(ctx context.Context, c *raw.Conn, msg []byte) error { return c.SendWait(ctx, msg) }, false},
+		{"SendWait of little", nil, 16<<10 - 1, func(_ context.Context, c *raw.Conn, msg []byte) error { return c.SendWait(context.Background(), msg) }, false},
+		{"SendWait with an encoder", &hooks{}, 16 << 10, func(_ context.Context, c *raw.Conn, msg []byte) error {
+			return c.SendWait(context.Background(), msg)
+		}, false},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := start(t, tt.v, raw.Config{OutMessages: 1 << 20, OutBytes: 1 << 30})
-			here, there := net.Pipe() // a peer that does not read
-			defer there.Close()
-			c, err := n.ConnectUsing(t.Context(), func(context.Context) (net.Conn, error) { return here, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			msg := make([]byte, 16)
-			if got := testing.AllocsPerRun(10000, func() {
-				if err := c.Send(msg); err != nil {
-					t.Fatal(err)
+			bubble(t, tt.v, raw.Config{}, func(t *testing.T, n *raw.Node, l *fakeListener) {
+				there := open(t, l)
+				defer there.Close()
+				c := only(t, n)
+				var sent atomic.Bool
+				go func() {
+					if err := tt.send(t.Context(), c, make([]byte, tt.size)); err != nil {
+						t.Error(err)
+					}
+					sent.Store(true)
+				}()
+				synctest.Wait()
+				if sent.Load() == tt.waits {
+					t.Errorf("it waits for the stream: %t, want %t", !sent.Load(), tt.waits)
 				}
-			}); got > 0 {
-				t.Errorf("%v allocations per Send", got)
-			}
-			there.Close()
+				if _, err := io.ReadFull(there, make([]byte, tt.size)); err != nil {
+					t.Error(err)
+				}
+			})
 		})
+	}
+}
+
+// A noted stream notes where the bytes lie that it is to write.
+type noted struct {
+	net.Conn
+	wrote chan *byte
+}
+
+func (s noted) Write(p []byte) (int, error) {
+	s.wrote <- &p[0]
+	return s.Conn.Write(p)
+}
+
+// Large messages are written from where they are.
+func TestLargeMessagesAreNotCopied(t *testing.T) {
+	n := start(t, nil, raw.Config{})
+	here, there := net.Pipe()
+	defer there.Close()
+	s := noted{here, make(chan *byte, 1)}
+	c, err := n.ConnectUsing(t.Context(), func(context.Context) (net.Conn, error) { return s, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := make([]byte, 1<<20)
+	go func() { _, _ = io.CopyN(io.Discard, there, int64(len(msg))) }()
+	if err := c.SendWait(context.Background(), msg); err != nil {
+		t.Fatal(err)
+	}
+	if wait(t, s.wrote, "a write") != &msg[0] {
+		t.Error("a message of 1 MiB was copied")
 	}
 }

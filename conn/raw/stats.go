@@ -32,17 +32,19 @@ func (s *Stats) add(o Stats) {
 type NodeStats struct {
 	Stats   // of all connections, ended ones included
 	Started time.Time
-	Opened  uint64 // connections that were there
+	Opened  uint64 // connections that were there: their handshake had succeeded
+	// Accepted are those of Opened that came in; the others were dialled.
+	Accepted uint64
 
 	RefusedConns   uint64 // by MaxConns, in either direction
 	RefusedPrefix  uint64 // by MaxPerPrefix
-	RefusedPending uint64 // by MaxPending: dials, and what waited when the listener closed
+	RefusedPending uint64 // by MaxPending, those included that gave way, or waited when the listener closed
 	AcceptErrors   uint64
 
-	ConnectErrors     uint64 // dials that failed, those cancelled included
-	ConnectTimeouts   uint64
-	HandshakeErrors   uint64 // Handshake failed; panics and time-outs apart
-	HandshakeTimeouts uint64
+	// Dialling and handshakes that failed, those cancelled included; panics,
+	// limits and time-outs apart.
+	ConnectErrors, HandshakeErrors     uint64
+	ConnectTimeouts, HandshakeTimeouts uint64
 
 	IdleTimeouts  uint64
 	WriteTimeouts uint64
@@ -56,7 +58,7 @@ type NodeStats struct {
 
 // counters are the counters of a node. All are of their own: no lock.
 type counters struct {
-	opened                                      atomic.Uint64
+	opened, accepted                            atomic.Uint64
 	refusedConns, refusedPrefix, refusedPending atomic.Uint64
 	acceptErrors                                atomic.Uint64
 	connectErrors, connectTimeouts              atomic.Uint64
@@ -82,27 +84,23 @@ func (c *counters) refused(err error) {
 	}
 }
 
-// failed counts an attempt that failed.
-func (c *counters) failed(err error) {
+// failed counts an attempt that failed in a phase.
+func (c *counters) failed(err error, phase timeoutError) {
 	var l *LimitError
 	var p *PanicError
-	var h *handshakeError
-	if errors.As(err, &p) {
-		c.panics.Add(1)
-	}
 	switch {
+	case errors.As(err, &p):
+		c.panics.Add(1)
 	case errors.As(err, &l):
 		c.refused(err)
 	case err == error(errHandshakeTimeout):
 		c.handshakeTimeouts.Add(1)
 	case err == error(errConnectTimeout):
 		c.connectTimeouts.Add(1)
-	case errors.As(err, &h):
-		if p == nil {
-			c.handshakeErrors.Add(1)
-		}
 	case err == ErrShutdown:
-	default:
+	case phase == errHandshakeTimeout:
+		c.handshakeErrors.Add(1)
+	case phase == errConnectTimeout:
 		c.connectErrors.Add(1)
 	}
 }
@@ -113,6 +111,22 @@ func (n *Node) logPanic(err error) {
 	if errors.As(err, &p) {
 		n.config.Log.Error("callback panicked", "callback", p.Callback, "panic", p.Value, "stack", string(p.Stack))
 	}
+}
+
+// Queues are how much waits at this moment on a connection, each bounded by the
+// field of [Config] of its name. Beside OutMessages one batch more may be being
+// written.
+type Queues struct {
+	InQueue               int // messages for OnMessage
+	OutMessages, OutBytes int
+}
+
+func (c *Conn) queues() (q Queues) {
+	q.OutMessages, q.OutBytes = c.out.Pending()
+	if c.inbox != nil {
+		q.InQueue = c.inbox.waiting()
+	}
+	return q
 }
 
 // Stats tells what the connection has carried so far. It works after its end, too.
@@ -128,7 +142,7 @@ func (c *Conn) Stats() Stats {
 func (n *Node) Stats() NodeStats {
 	c := &n.counts
 	s := NodeStats{
-		Started: n.started, Opened: c.opened.Load(),
+		Started: n.started, Opened: c.opened.Load(), Accepted: c.accepted.Load(),
 		RefusedConns: c.refusedConns.Load(), RefusedPrefix: c.refusedPrefix.Load(), RefusedPending: c.refusedPending.Load(),
 		AcceptErrors: c.acceptErrors.Load(), ConnectErrors: c.connectErrors.Load(), ConnectTimeouts: c.connectTimeouts.Load(),
 		HandshakeErrors: c.handshakeErrors.Load(), HandshakeTimeouts: c.handshakeTimeouts.Load(),

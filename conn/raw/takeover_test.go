@@ -118,7 +118,7 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 	if err := old.StopListening(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the old one has answered all", func() bool { return old.NumConnected() == 0 && old.NumConnecting() == 0 })
+	until(t, "the old one has answered all", func() bool { return old.NumConnecting() == 0 && old.NumConnected() == 0 })
 	shutdown(t, old)
 	at := asked.Load()
 	until(t, "the new one has answered for a while", func() bool { return asked.Load() > at+50 || len(failed) > 0 })
@@ -175,13 +175,75 @@ func TestNodesShareAPort(t *testing.T) {
 	}
 }
 
-func TestBacklogIsSet(t *testing.T) {
-	_, addr := listen(t, answering("one"), raw.Config{Backlog: 1})
-	if who, err := ask(addr); who != "one" {
-		t.Errorf("%q answers: %v", who, err)
+// A lateListener has connections queued that it hands out when it is told to end:
+// by a deadline, after which nothing more is queued, or by Close, which resets
+// them.
+type lateListener struct {
+	*fakeListener
+	queue chan net.Conn
+	told  chan struct{}
+}
+
+func (l *lateListener) SetDeadline(time.Time) error {
+	close(l.told)
+	return nil
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	select {
+	case <-l.told:
+	case <-l.closed:
+		return nil, net.ErrClosed
 	}
-	u := start(t, nil, raw.Config{Network: "unix", Address: t.TempDir() + "/s", Backlog: 5})
-	if _, err := u.Listen(t.Context()); err != nil {
-		t.Error(err)
+	select {
+	case c := <-l.queue:
+		return c, nil
+	default:
+		return nil, os.ErrDeadlineExceeded
 	}
+}
+
+// What the system has queued is accepted when the node stops listening.
+func TestStopListeningTakesWhatIsQueued(t *testing.T) {
+	const queued = 3
+	l := &lateListener{newFakeListener(), make(chan net.Conn, queued), make(chan struct{})}
+	n, _ := listen(t, &hooks{}, raw.Config{NewListener: func(context.Context) (net.Listener, error) { return l, nil }})
+	for range queued {
+		here, there := net.Pipe()
+		defer there.Close()
+		l.queue <- fakeConn{here, fakeAddr("192.0.2.1:1")}
+	}
+	if err := n.StopListening(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "nothing is being made", func() bool { return n.NumConnecting() == 0 })
+	if got := n.NumConnected(); got != queued {
+		t.Errorf("%d of the %d that were queued are there", got, queued)
+	}
+}
+
+// Listen beside StopListening returns an address or an error, never neither.
+func TestListenAlwaysTellsAnAddress(t *testing.T) {
+	const times = 3000
+	n := start(t, nil, raw.Config{NewListener: func(context.Context) (net.Listener, error) { return newFakeListener(), nil }})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for range times {
+			_ = n.StopListening()
+			_, _ = n.Listen(context.Background())
+		}
+	}()
+	for {
+		if addr, err := n.Listen(t.Context()); addr == nil && err == nil {
+			t.Error("Listen returned neither an address nor an error")
+			break
+		}
+		select {
+		case <-stopped:
+			return
+		default:
+		}
+	}
+	<-stopped
 }
