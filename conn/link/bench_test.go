@@ -44,8 +44,8 @@ func BenchmarkOneWay(b *testing.B) {
 			}
 			work.Wait()
 			b.ReportMetric(raw.Seconds()/time.Since(start).Seconds(), "of-raw")
-			if messages, _, writes := x.Stats(); messages > 0 {
-				b.ReportMetric(float64(writes)/float64(messages), "writes/message")
+			if s := x.Stats(); s.MessagesSent > 0 {
+				b.ReportMetric(float64(s.Writes)/float64(s.MessagesSent), "writes/message")
 			}
 		})
 	}

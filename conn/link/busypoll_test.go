@@ -62,3 +62,28 @@ func TestBusyPollRefused(t *testing.T) {
 		t.Errorf("with one processor: %v", err)
 	}
 }
+
+// A Recv that finds nothing looks until BusyPoll is over, and no longer: then it
+// waits to be woken.
+func TestBusyPollEnds(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	a, b := tcpPair(t)
+	if !batch.NewReader(a).CanTry() {
+		t.Skip("not on this system")
+	}
+	x, y := linkOver(t, a, b, bytesConfig{BusyPoll: time.Nanosecond}, bytesConfig{})
+	for n := range uint64(3) {
+		received := make(chan error)
+		go func() { _, err := x.Recv(noContext); received <- err }()
+		want := 9 * (n + 1) // until it looks at the clock for the second time
+		for patience := time.Now().Add(10 * time.Second); x.Stats().Polls < want && time.Now().Before(patience); {
+			runtime.Gosched()
+		}
+		must(t, y.Send(noContext, []byte("a")))
+		must(t, <-received)
+		if got := x.Stats().Polls; got != want {
+			t.Errorf("after %d messages it has looked %d times in vain, want %d", n+1, got, want)
+		}
+	}
+	must(t, x.Close())
+}

@@ -41,7 +41,7 @@ func (Bytes[In, Out]) Decode(frame []byte, v *In) error {
 }
 
 // Borrowed is [Bytes] without the copy: what is received is valid until the
-// next call of Recv or TryRecv. It is not for pools and observers.
+// next call of Recv or TryRecv. It is not for pools.
 type Borrowed struct{}
 
 // Append implements [Codec].

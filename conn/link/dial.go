@@ -2,17 +2,11 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
-
-	"github.com/plexus-net/plexus/identity"
 )
-
-type connAddresses interface {
-	LocalAddr() identity.Address
-	RemoteAddr() identity.Address
-}
 
 // Dial connects to an address, as net.Dialer does, and logs in. What cannot be
 // reached is tried again, every Config.RetryAfter, until ctx ends: give it a
@@ -22,7 +16,8 @@ func Dial[In, Out any](ctx context.Context, network, address string, c Config[In
 	return Connect(ctx, func(ctx context.Context) (Stream, error) { return d.DialContext(ctx, network, address) }, c)
 }
 
-// Connect is Dial for streams of any kind: stream makes one.
+// Connect is Dial for streams of any kind: stream makes one, and has to return
+// when its ctx ends.
 func Connect[In, Out any](ctx context.Context, stream func(ctx context.Context) (Stream, error), c Config[In, Out]) (*Link[In, Out], error) {
 	c, err := c.checked()
 	if err != nil {
@@ -36,7 +31,9 @@ func Connect[In, Out any](ctx context.Context, stream func(ctx context.Context) 
 		if ctx.Err() == nil {
 			pause := c.RetryAfter
 			if c.Retry != nil {
-				pause = c.Retry(n, err)
+				if p := guard(func() error { pause = c.Retry(n, err); return nil }); p != nil {
+					return nil, fmt.Errorf("link: %s: Config.Retry: %w (after %w)", c.Name, p, err)
+				}
 			}
 			select {
 			case <-time.After(pause):
@@ -52,5 +49,8 @@ func attempt(ctx context.Context, open func(ctx context.Context) (Stream, error)
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
 	defer caught(&err)
-	return open(ctx)
+	if s, err = open(ctx); err == nil && s == nil {
+		err = errors.New("link: there is neither a stream nor an error")
+	}
+	return s, err
 }

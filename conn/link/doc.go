@@ -47,5 +47,6 @@
 //		}
 //	}
 //
-// A panic in a hook, codec or framer ends its link with a [*PanicError].
+// A panic in a hook, codec, framer or observer, or in a stream that is not a
+// socket of package net, ends its link with a [*PanicError] and nothing else.
 package link

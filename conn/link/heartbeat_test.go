@@ -87,3 +87,22 @@ func poll(l *noteLink) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+// Intervals that are missed count in a row: what comes in between starts anew.
+func TestMissesInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := pipePair(t, with(noteHooks{Heartbeat: link.Heartbeat[note]{Interval: time.Second, Misses: 3}}))
+		start := time.Now()
+		go func() {
+			time.Sleep(3500 * time.Millisecond) // two are missed by now
+			must(t, y.Send(noContext, note{}))
+		}()
+		_, err := x.Recv(noContext)
+		must(t, err)
+		if _, err := x.Recv(noContext); !errors.Is(err, link.ErrSilent) || time.Since(start) != 7*time.Second {
+			t.Errorf("%v after %v, want %v after three more, at 7 s", err, time.Since(start), link.ErrSilent)
+		}
+		_ = x.Close()
+		must(t, y.Close())
+	})
+}

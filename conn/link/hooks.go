@@ -13,8 +13,9 @@ import (
 // which runs under a lock, not even that: it may panic.
 type Hooks[In, Out any] struct {
 	// OnStream gets the bare stream first of all, may write and read it, and
-	// returns what the link is to use: the same, or one that wraps it. After
-	// ctx, reading and writing fail. dialled is true on the side that dialled.
+	// returns what the link is to use: the same, or one that wraps it; the link
+	// closes both. After ctx, reading and writing fail. dialled is true on the
+	// side that dialled.
 	OnStream func(ctx context.Context, s Stream, dialled bool) (Stream, error)
 	// OnLogin sends and receives on the link before anybody else does. ctx
 	// ends with Config.LoginTimeout. An error refuses the link.
@@ -26,6 +27,8 @@ type Hooks[In, Out any] struct {
 	OnSend func(v *Out)
 	// OnSent is called exactly once for each message that was accepted, in
 	// order: with nil when the stream has taken it whole, else with why not.
+	// What v refers to is what the sender has given: it must not be changed
+	// before this.
 	OnSent func(v Out, err error)
 	// OnBlock is called when a message finds no room: TrySend returns false
 	// after it, Send waits.
@@ -63,14 +66,16 @@ type Heartbeat[Out any] struct {
 	Misses int
 }
 
-// A PanicError is what a link ends with whose hook, codec or framer panicked.
+// A PanicError is what a link ends with whose hook, codec, framer, observer or
+// stream panicked. Where there is no link yet, it is the error of what called
+// it: Dial, New, Accept of a listener, Feed of a pool.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("link: a hook, codec or framer panicked: %v", e.Value)
+	return fmt.Sprintf("link: what the link was given panicked: %v", e.Value)
 }
 
 // caught is deferred around what is the user's.
@@ -95,7 +100,7 @@ func (l *Link[In, Out]) received(v In) (skip bool) {
 		l.reply, l.replying = l.hooks.Reply(v)
 	}
 	if l.observer != nil {
-		l.observer.Observe(Event{Link: l.info, Time: time.Now(), Kind: Received, Message: v})
+		l.observer.Observe(Event{Link: l.info, Time: time.Now(), Kind: Received, Message: own(v)})
 	}
 	return l.hooks.Skip != nil && l.hooks.Skip(v)
 }
@@ -137,12 +142,13 @@ func (l *Link[In, Out]) sent(cause error) {
 
 // beat is called every Heartbeat.Interval.
 func (l *Link[In, Out]) beat() {
-	if l.Err() != nil {
+	if !l.enter() {
 		return
 	}
+	defer l.beside.Done()
 	h := &l.hooks.Heartbeat
-	reads, waits := l.reads.Load(), l.waiting.Load() || l.polled.Swap(false)
-	if h.Misses > 0 && waits && l.beats.waited && reads == l.beats.reads {
+	bytes, waits := l.bytesIn.Load(), l.waiting.Load() || l.polled.Swap(false)
+	if h.Misses > 0 && waits && l.beats.waited && bytes == l.beats.bytes {
 		if l.beats.misses++; l.beats.misses >= h.Misses {
 			l.end(fmt.Errorf("%w for %d heartbeats of %v", ErrSilent, h.Misses, h.Interval))
 			return
@@ -150,7 +156,7 @@ func (l *Link[In, Out]) beat() {
 	} else {
 		l.beats.misses = 0
 	}
-	l.beats.reads, l.beats.waited = reads, waits
+	l.beats.bytes, l.beats.waited = bytes, waits
 	if h.Message != nil {
 		var v Out
 		err := guard(func() error { v = h.Message(); return nil })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -13,15 +12,6 @@ import (
 
 	"github.com/plexus-net/plexus/internal/batch"
 )
-
-// A Stream is what a [Link] runs over. Every net.Conn and conn.Conn is one;
-// another type also needs a method Close() error or Close(cause error) error.
-type Stream interface {
-	io.Reader
-	io.Writer
-	SetReadDeadline(t time.Time) error
-	SetWriteDeadline(t time.Time) error
-}
 
 // The errors that callers branch on, beside [ErrTooLarge] and io.EOF.
 var (
@@ -44,8 +34,8 @@ type Config[In, Out any] struct {
 	Codec Codec[In, Out]
 	// Hooks makes the hooks of each link. Default none.
 	Hooks func() Hooks[In, Out]
-	// Observer sees what passes. Default none: it costs an allocation for each
-	// message.
+	// Observer sees what passes. Default none: it costs an allocation or two
+	// for each message, and a copy of those that are bytes.
 	Observer Observer
 
 	// MaxPending is how many bytes may wait to be written before TrySend
@@ -77,12 +67,15 @@ type Config[In, Out any] struct {
 	ConnectTimeout time.Duration
 
 	// MaxConns is how many links of a [Listener] may be open, with those that
-	// log in. One more is closed at once. Default 1024.
+	// log in. Default 1024.
 	MaxConns int
-	// MaxLogins is how many of these may log in or wait for Accept. Where one
-	// more arrives, the oldest that still logs in is given up: stalled ones
-	// keep nobody out. Where all wait for Accept the new one is closed. Default
-	// 256.
+	// MaxLogins is how many of these may log in or wait for Accept. Default 256.
+	//
+	// Where one more arrives than MaxConns or MaxLogins allow, one that still
+	// logs in is given up, so that stalled ones keep nobody out: the oldest of
+	// the IPv4 address, or IPv6 /64, that has most of them. The new one is
+	// closed at once where none logs in, and where the hooks of MaxLogins that
+	// were given up have not returned yet.
 	MaxLogins int
 }
 
@@ -164,18 +157,25 @@ type Link[In, Out any] struct {
 	codec    Codec[In, Out]
 	observer Observer
 	info     Info
-	stream   Stream
+	stream   Stream // guarded, if it may be the user's
+	under    Stream // what it wraps; nil: not known
 	writer   *batch.Writer
 	lender   lender[Out] // nil: messages go through the buffer
 	prefix   Prefix      // for lender
 	sentFunc func(error) // nil: nobody wants to know what became of a message
 	done     chan struct{}
 
+	finished chan struct{} // closed when Close has closed
+	closed   error         // what it returns then
+
 	mu      sync.Mutex // guards what follows
 	cause   error      // why it has ended; nil: it has not
+	late    error      // a panic after that
 	timer   *time.Timer
 	onEnd   []func()
 	closing bool
+
+	beside sync.WaitGroup // what runs beside: none begins after the end but what end begins
 
 	// Of sending, under the writer's lock.
 	out      Out
@@ -185,11 +185,12 @@ type Link[In, Out any] struct {
 	reply    Out // of Hooks.Reply, to be sent before anything is received
 	replying bool
 
-	reads   atomic.Uint64 // that brought something
-	waiting atomic.Bool   // in Recv
-	polled  atomic.Bool   // by TryRecv
-	beats   struct {      // of the timer's goroutine
-		reads  uint64
+	messagesIn, bytesIn atomic.Uint64
+
+	waiting atomic.Bool // in Recv
+	polled  atomic.Bool // by TryRecv
+	beats   struct {    // of the timer's goroutine
+		bytes  uint64
 		waited bool
 		misses int
 	}
@@ -209,11 +210,12 @@ func New[In, Out any](ctx context.Context, s Stream, dialled bool, c Config[In, 
 	return open(ctx, s, dialled, c, nil)
 }
 
-// newLink makes a link of a stream that has passed OnStream.
-func newLink[In, Out any](s Stream, info Info, c Config[In, Out], hooks Hooks[In, Out], onEnd []func()) (*Link[In, Out], error) {
-	l := &Link[In, Out]{config: c, hooks: hooks, framer: fastest(c.Framer), codec: c.Codec, observer: c.Observer, info: info, stream: s, onEnd: onEnd, done: make(chan struct{})}
-	l.writer = batch.New(s, batch.Config{MaxBytes: c.MaxPending, WriteTimeout: c.WriteTimeout, OnError: func(err error) { l.end(fmt.Errorf("link: send: %w", err)) }})
-	l.reader = batch.NewReader(s)
+// newLink makes a link of a stream that has passed OnStream, and was made of
+// bare there.
+func newLink[In, Out any](s, bare Stream, info Info, c Config[In, Out], hooks Hooks[In, Out], onEnd []func()) (*Link[In, Out], error) {
+	l := &Link[In, Out]{config: c, hooks: hooks, framer: fastest(c.Framer), codec: c.Codec, observer: c.Observer, info: info, stream: guardedStream(s), under: beneath(s, bare), onEnd: onEnd, done: make(chan struct{}), finished: make(chan struct{})}
+	l.writer = batch.New(l.stream, batch.Config{MaxBytes: c.MaxPending, WriteTimeout: c.WriteTimeout, OnError: func(err error) { l.end(fmt.Errorf("link: send: %w", err)) }})
+	l.reader = batch.NewReader(l.stream)
 	if c.BusyPoll > 0 && !l.reader.CanTry() {
 		return nil, fmt.Errorf("link: Config.BusyPoll: %w: leave it 0 for %T", batch.ErrCannotTry, s)
 	}
@@ -240,113 +242,23 @@ func (l *Link[In, Out]) Err() error {
 	return l.cause
 }
 
-// Stats counts the messages that the stream has taken, and with how many
-// writes.
-func (l *Link[In, Out]) Stats() (messages, bytes, writes uint64) {
-	s := l.writer.Stats()
-	return s.Frames, s.Bytes, s.Batches
+// Stats counts what a [Link] has carried. Counters only grow.
+type Stats struct {
+	// MessagesSent and BytesSent are what the stream has taken, with so many
+	// Writes; bytes are those of whole frames.
+	MessagesSent, BytesSent uint64
+	Writes                  uint64
+	// MessagesReceived are those that were decoded, with those that
+	// Hooks.Skip has kept from Recv; BytesReceived were read from the stream.
+	MessagesReceived, BytesReceived uint64
+	// Polls is how often busy-polling has looked for data in vain.
+	Polls uint64
 }
 
-// Close says goodbye, waits until all that was sent is written, for
-// Config.CloseTimeout at most, and closes the stream. It returns when nothing
-// of the link is left running; hooks call Abort instead. Its error is why not
-// all was written, or why the link had ended before.
-func (l *Link[In, Out]) Close() error {
-	l.mu.Lock()
-	first := !l.closing
-	l.closing = true
-	l.mu.Unlock()
-	if !first {
-		<-l.done
-		l.join()
-		return nil
-	}
-	ctx, stop := context.WithTimeout(context.Background(), l.config.CloseTimeout)
-	defer stop()
-	if l.hooks.Goodbye != nil && l.Err() == nil {
-		err := guard(func() error {
-			v, ok := l.hooks.Goodbye()
-			if !ok {
-				return nil
-			}
-			return l.Send(ctx, v)
-		})
-		if p := (*PanicError)(nil); errors.As(err, &p) {
-			l.end(err)
-		}
-	}
-	err := l.writer.Close(ctx)
-	if cause := l.Err(); cause != nil {
-		err = cause
-	}
-	l.end(ErrClosed)
-	l.join()
-	if errors.Is(err, ErrClosed) {
-		err = nil
-	}
-	return err
-}
-
-// Abort ends the link at once, for a reason that calls on it then return; nil
-// means ErrClosed. What was not yet written is lost. It does not wait and may
-// be called from anywhere but OnSend, codecs and framers.
-func (l *Link[In, Out]) Abort(cause error) {
-	if cause == nil {
-		cause = ErrClosed
-	}
-	l.end(cause)
-}
-
-// join waits for what the link has started.
-func (l *Link[In, Out]) join() {
-	_ = l.writer.Flush(context.Background()) // the stream is closed: its Write returns
-	l.fills.Wait()
-}
-
-// end ends the link, once.
-func (l *Link[In, Out]) end(cause error) {
-	l.mu.Lock()
-	if l.cause != nil {
-		l.mu.Unlock()
-		return
-	}
-	l.cause = cause
-	if l.timer != nil {
-		l.timer.Stop()
-		l.timer = nil
-	}
-	onEnd := l.onEnd
-	l.onEnd = nil
-	l.mu.Unlock()
-	l.writer.Drop(cause)
-	_ = closeStream(l.stream, cause) // it has ended, whatever else
-	l.unwatch()
-	for _, f := range onEnd {
-		f()
-	}
-	if !errors.Is(cause, ErrClosed) {
-		_ = guard(func() error {
-			if l.observer != nil {
-				l.observer.Observe(Event{Link: l.info, Time: time.Now(), Kind: Failed, Err: cause})
-			}
-			if l.hooks.OnError != nil {
-				l.hooks.OnError(cause)
-			}
-			return nil
-		})
-	}
-	close(l.done)
-}
-
-func closeStream(s Stream, cause error) error {
-	switch c := s.(type) {
-	case interface{ Close(cause error) error }:
-		if errors.Is(cause, ErrClosed) {
-			cause = nil
-		}
-		return c.Close(cause)
-	case io.Closer:
-		return c.Close()
-	}
-	return nil
+// Stats tells what the link has carried. It may be called by anybody, also
+// after the end.
+func (l *Link[In, Out]) Stats() Stats {
+	w := l.writer.Stats()
+	return Stats{MessagesSent: w.Frames, BytesSent: w.Bytes, Writes: w.Batches,
+		MessagesReceived: l.messagesIn.Load(), BytesReceived: l.bytesIn.Load(), Polls: l.reader.Polls()}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ type Listener[In, Out any] struct {
 	work   sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
-	open    int        // links and logins
+	open    int        // links and logins, without those given up
+	leaving int        // logins given up whose hooks have not returned
 	refused uint64
 	logins  []*login // the oldest first
 }
@@ -32,12 +34,15 @@ type Listener[In, Out any] struct {
 // A login is an incoming connection that is not yet a link that somebody has
 // accepted.
 type login struct {
-	stop context.CancelCauseFunc
-	done bool // it waits for Accept
+	from    netip.Prefix
+	stop    context.CancelCauseFunc
+	done    bool // it waits for Accept
+	givenUp bool
+	freed   bool // it does not count as open any more
 }
 
 var (
-	errGivenUp = errors.New("link: login given up for a newer one: Config.MaxLogins is reached")
+	errGivenUp = errors.New("link: login given up for a newer one: Config.MaxConns or MaxLogins is reached")
 	// acceptPause is how long to wait after an error of accepting, such as
 	// that of too many descriptors.
 	acceptPause = 50 * time.Millisecond
@@ -73,7 +78,8 @@ func listen[In, Out any](accept func(context.Context) (Stream, error), close fun
 		_ = close()
 		return nil, err
 	}
-	l := &Listener[In, Out]{config: c, accept: accept, close: close, addr: addr, ready: make(chan *Link[In, Out])}
+	once := sync.OnceValue(func() error { return guard(close) })
+	l := &Listener[In, Out]{config: c, accept: accept, close: once, addr: addr, ready: make(chan *Link[In, Out])}
 	l.ctx, l.stop = context.WithCancelCause(context.Background())
 	l.work.Go(l.run)
 	return l, nil
@@ -83,7 +89,8 @@ func listen[In, Out any](accept func(context.Context) (Stream, error), close fun
 func (l *Listener[In, Out]) Addr() string { return l.addr }
 
 // Accept waits for the next link that has logged in, until ctx ends or the
-// listener is closed: [ErrClosed].
+// listener is closed: [ErrClosed]. A listener that panics is closed, too, with a
+// [*PanicError].
 func (l *Listener[In, Out]) Accept(ctx context.Context) (*Link[In, Out], error) {
 	select {
 	case k := <-l.ready:
@@ -118,12 +125,14 @@ func (l *Listener[In, Out]) Close() error {
 
 func (l *Listener[In, Out]) run() {
 	for l.ctx.Err() == nil {
-		s, err := l.accept(l.ctx)
+		var s Stream
+		err := guard(func() (err error) { s, err = l.accept(l.ctx); return err })
 		switch {
 		case err == nil:
 			l.take(s)
-		case errors.Is(err, net.ErrClosed) || errors.Is(err, conn.ErrClosed):
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, conn.ErrClosed) || panicked(err):
 			l.stop(fmt.Errorf("link: accept: %w", err))
+			_ = l.close() // Close returns the same again
 		default:
 			select {
 			case <-time.After(acceptPause):
@@ -136,9 +145,9 @@ func (l *Listener[In, Out]) run() {
 // take lets a connection log in, if there is room.
 func (l *Listener[In, Out]) take(s Stream) {
 	ctx, stop := context.WithCancelCause(l.ctx)
-	g := &login{stop: stop}
+	g := &login{from: origin(s), stop: stop}
 	l.mu.Lock()
-	if l.open >= l.config.MaxConns || len(l.logins) >= l.config.MaxLogins && !l.giveUp() {
+	if !l.room() {
 		l.refused++
 		l.mu.Unlock()
 		stop(nil)
@@ -151,43 +160,87 @@ func (l *Listener[In, Out]) take(s Stream) {
 	l.work.Go(func() {
 		defer stop(nil)
 		defer l.forget(g)
-		k, err := open(ctx, s, false, l.config, l.freed)
+		k, err := open(ctx, s, false, l.config, func() { l.freed(g) })
 		if err != nil {
 			return // the hooks know; the other side reads it from the stream
 		}
 		l.mu.Lock()
-		g.done = true
+		g.done = !g.givenUp
 		l.mu.Unlock()
-		select {
-		case l.ready <- k:
-		case <-ctx.Done():
-			k.Abort(context.Cause(ctx))
-			k.join()
+		if g.done {
+			select {
+			case l.ready <- k:
+				return
+			case <-ctx.Done():
+			}
 		}
+		k.Abort(context.Cause(ctx))
+		k.join()
 	})
 }
 
-// giveUp ends the oldest login, if there is one. l.mu is held.
-func (l *Listener[In, Out]) giveUp() bool {
-	for i, g := range l.logins {
-		if !g.done {
-			g.stop(errGivenUp)
-			l.logins = append(l.logins[:i], l.logins[i+1:]...)
-			return true
+// room reports whether there is a place for one more, if need be that of a
+// login. l.mu is held.
+func (l *Listener[In, Out]) room() bool {
+	for l.open >= l.config.MaxConns || len(l.logins) >= l.config.MaxLogins {
+		if l.leaving >= l.config.MaxLogins || !l.giveUp() {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
-func (l *Listener[In, Out]) freed() {
+// giveUp ends a login, if there is one: the oldest of where most of them come
+// from. l.mu is held.
+func (l *Listener[In, Out]) giveUp() bool {
+	count := map[netip.Prefix]int{}
+	for _, g := range l.logins {
+		if !g.done {
+			count[g.from]++
+		}
+	}
+	at := -1
+	for i, g := range l.logins {
+		if !g.done && (at < 0 || count[g.from] > count[l.logins[at].from]) {
+			at = i
+		}
+	}
+	if at < 0 {
+		return false
+	}
+	g := l.logins[at]
+	l.logins = append(l.logins[:at], l.logins[at+1:]...)
+	g.givenUp = true
+	g.stop(errGivenUp)
+	l.leaving++
+	l.free(g)
+	return true
+}
+
+// free counts a link, or a login, as open no more. l.mu is held.
+func (l *Listener[In, Out]) free(g *login) {
+	if !g.freed {
+		g.freed = true
+		l.open--
+	}
+}
+
+// freed is called when a link has ended, or a login has failed.
+func (l *Listener[In, Out]) freed(g *login) {
 	l.mu.Lock()
-	l.open--
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.free(g)
 }
 
+// forget is called when the hooks of a login have returned, and it has been
+// accepted if there is a link.
 func (l *Listener[In, Out]) forget(g *login) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if g.givenUp {
+		l.leaving--
+		return
+	}
 	for i, other := range l.logins {
 		if other == g {
 			l.logins = append(l.logins[:i], l.logins[i+1:]...)

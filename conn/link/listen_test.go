@@ -250,7 +250,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for i := range 100 {
 		cycle(i)
 	}
-	if after := descriptors(); after != before {
+	if after := descriptors(); after > before { // fewer: one of an earlier test has gone
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 	if open, _ := s.Open(); open != 0 {

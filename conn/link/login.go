@@ -2,8 +2,8 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"time"
 )
 
@@ -13,12 +13,11 @@ func open[In, Out any](ctx context.Context, s Stream, dialled bool, c Config[In,
 	ctx, stop := context.WithTimeout(ctx, c.LoginTimeout)
 	defer stop()
 	info := Info{ID: lastID.Add(1), Name: c.Name, Dialled: dialled}
-	info.Local, info.Remote = addresses(s)
 	var ends []func()
 	if onEnd != nil {
 		ends = append(ends, onEnd)
 	}
-	l, err := prepare(ctx, s, info, c, ends)
+	l, err := prepare(ctx, s, &info, c, ends)
 	if err != nil {
 		if onEnd != nil {
 			onEnd()
@@ -52,81 +51,85 @@ func open[In, Out any](ctx context.Context, s Stream, dialled bool, c Config[In,
 	return l, nil
 }
 
-// prepare calls the factory of hooks and OnStream. If it fails, the stream is
-// closed.
-func prepare[In, Out any](ctx context.Context, s Stream, info Info, c Config[In, Out], onEnd []func()) (*Link[In, Out], error) {
+// prepare fills in the addresses of info and calls the factory of hooks and
+// OnStream. If it fails, the stream is closed.
+func prepare[In, Out any](ctx context.Context, s Stream, info *Info, c Config[In, Out], onEnd []func()) (l *Link[In, Out], err error) {
 	var hooks Hooks[In, Out]
 	last := s
-	err := guard(func() error {
-		hooks = c.Hooks()
-		if hooks.OnStream == nil {
-			return nil
-		}
-		defer bound(ctx, s)()
-		wrapped, err := hooks.OnStream(ctx, s, info.Dialled)
-		if err == nil && wrapped == nil {
-			err = fmt.Errorf("link: OnStream returned no stream")
-		}
-		if err == nil {
-			last = wrapped
-		}
-		return err
-	})
+	if info.Local, info.Remote, err = addresses(s); err == nil {
+		err = guard(func() (err error) {
+			hooks = c.Hooks()
+			last, err = onStream(ctx, s, info.Dialled, hooks.OnStream)
+			return err
+		})
+	}
 	if err == nil {
 		err = closable(last)
 	}
-	var l *Link[In, Out]
 	if err == nil {
-		l, err = newLink(last, info, c, hooks, onEnd)
+		l, err = newLink(last, s, *info, c, hooks, onEnd)
 	}
 	if err != nil {
-		_ = closeStream(last, err)
-		_ = closeStream(s, err) // what it wrapped, where that is another
+		_ = closeSoon(last, beneath(last, s), err)
 	}
 	return l, err
 }
 
-// bound makes reading and writing fail once ctx has ended, until release.
-func bound(ctx context.Context, s Stream) (release func()) {
-	set := func(t time.Time) { _, _ = s.SetReadDeadline(t), s.SetWriteDeadline(t) } // reads and writes tell
-	if d, ok := ctx.Deadline(); ok {
-		set(d)
+// onStream lets the hook, if there is one, make another stream of s.
+func onStream(ctx context.Context, s Stream, dialled bool, hook func(context.Context, Stream, bool) (Stream, error)) (wrapped Stream, err error) {
+	if hook == nil {
+		return s, nil
 	}
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { set(time.Unix(1, 0)); close(fired) })
-	return func() {
-		if !stop() {
-			<-fired
+	release, err := bound(ctx, s)
+	if err != nil {
+		return s, err
+	}
+	defer func() {
+		if e := release(); e != nil {
+			err = e
 		}
-		set(time.Time{})
+		if err != nil {
+			wrapped = s
+		}
+	}()
+	if wrapped, err = hook(ctx, s, dialled); err == nil && wrapped == nil {
+		err = errors.New("link: OnStream returned no stream")
 	}
+	return wrapped, err
 }
 
-func closable(s Stream) error {
-	switch s.(type) {
-	case interface{ Close(cause error) error }, interface{ Close() error }:
+// bound makes reading and writing fail once ctx has ended, until release. Its
+// errors are panics of the stream; others are left for reads and writes to
+// tell.
+func bound(ctx context.Context, s Stream) (release func() error, err error) {
+	g := guardedStream(s)
+	set := func(t time.Time) error {
+		for _, err := range []error{g.SetReadDeadline(t), g.SetWriteDeadline(t)} {
+			if panicked(err) {
+				return err
+			}
+		}
 		return nil
 	}
-	return fmt.Errorf("link: %T has no method Close() error or Close(cause error) error", s)
-}
-
-// addresses tells those of a stream, as far as it knows.
-func addresses(s Stream) (local, remote string) {
-	if c, ok := s.(interface {
-		LocalAddr() net.Addr
-		RemoteAddr() net.Addr
-	}); ok {
-		return text(c.LocalAddr()), text(c.RemoteAddr())
+	if d, ok := ctx.Deadline(); ok {
+		if err := set(d); err != nil {
+			return nil, err
+		}
 	}
-	if c, ok := s.(connAddresses); ok {
-		return c.LocalAddr().String(), c.RemoteAddr().String()
-	}
-	return "", ""
-}
-
-func text(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	return a.String()
+	fired := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		err := set(past)
+		if err != nil {
+			_ = closeStream(s, err) // else the hook might wait for ever
+		}
+		fired <- err
+	})
+	return func() error {
+		if !stop() {
+			if err := <-fired; err != nil {
+				return err
+			}
+		}
+		return set(time.Time{})
+	}, nil
 }

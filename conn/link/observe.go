@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -36,11 +37,23 @@ func (k Kind) String() string {
 
 // An Event is something that a link did.
 type Event struct {
-	Link    Info
-	Time    time.Time
-	Kind    Kind
-	Message any // of Sent and Received: an Out or an In
+	Link Info
+	Time time.Time
+	Kind Kind
+	// Message is that of Sent and Received, an Out or an In. Bytes are a copy;
+	// what other messages refer to is what sender and receiver have: who keeps
+	// events sees what they change later.
+	Message any
 	Err     error
+}
+
+// own returns v for an observer: bytes are the sender's or the receiver's again
+// before it may look at them.
+func own[T any](v T) T {
+	if p, ok := any(&v).(*[]byte); ok {
+		*p = bytes.Clone(*p)
+	}
+	return v
 }
 
 // An Observer sees what links do. Observe is called from the goroutines that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,4 +149,32 @@ func TestStoreIsBounded(t *testing.T) {
 	if e, err := s.Find(ended, "", func(e link.Event) bool { return e.Message == 995 }); err != nil || e.Message != 995 {
 		t.Errorf("did not find what is kept: %v", err)
 	}
+}
+
+// Who sends and who receives may change their bytes afterwards: observers have
+// their own.
+func TestObserversHaveTheirOwnBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &link.Store{}
+		x, y := pipePair(t, bytesConfig{Observer: store})
+		p := []byte("aaaa")
+		must(t, x.Send(noContext, p))
+		copy(p, "bbbb")
+		must(t, x.Send(noContext, p))
+		copy(p, "cccc")
+		for range 2 {
+			v, err := y.Recv(noContext)
+			must(t, err)
+			copy(v, "dddd")
+		}
+		must(t, x.Flush(noContext))
+		var got []string
+		for _, e := range store.Events() {
+			got = append(got, e.Kind.String()+" "+string(e.Message.([]byte)))
+		}
+		slices.Sort(got)
+		if want := []string{"received aaaa", "received bbbb", "sent aaaa", "sent bbbb"}; !slices.Equal(got, want) {
+			t.Errorf("recorded %q, want %q", got, want)
+		}
+	})
 }

@@ -32,7 +32,8 @@ func (e *MemberError) Unwrap() error { return e.Err }
 //	                                     member ─┘
 //
 // A member that fails is closed and leaves. That surfaces once, as a
-// [*MemberError]: of the Send that found it out, else of a Recv.
+// [*MemberError]: of the Send that found it out, else of a Recv. For a pool that
+// nobody receives from, the newest are kept: as many as it may have members.
 type Pool[In, Out any] struct {
 	max  int
 	came chan arrival[In]
@@ -45,6 +46,9 @@ type Pool[In, Out any] struct {
 	next    int           // whose turn it is
 	changed chan struct{} // closed when somebody comes or leaves; nil: nobody waits
 	closed  bool
+	left    []arrival[In] // what members that have left had still to hand over, at most max
+
+	more chan struct{} // one token: there is something in left
 }
 
 type arrival[In any] struct {
@@ -60,7 +64,7 @@ func NewPool[In, Out any](max int) *Pool[In, Out] {
 	if max <= 0 {
 		max = defaultMembers
 	}
-	p := &Pool[In, Out]{max: max, came: make(chan arrival[In])}
+	p := &Pool[In, Out]{max: max, came: make(chan arrival[In]), more: make(chan struct{}, 1)}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	return p
 }
@@ -92,8 +96,8 @@ func (p *Pool[In, Out]) Feed(ctx context.Context, next func(context.Context) (*L
 			return err
 		}
 		p.mu.Unlock()
-		l, err := next(ctx)
-		if err != nil {
+		var l *Link[In, Out]
+		if err := guard(func() (err error) { l, err = next(ctx); return err }); err != nil {
 			return err
 		}
 		if err := p.Add(ctx, l); err != nil {
@@ -160,24 +164,34 @@ func (p *Pool[In, Out]) TrySend(v Out) (bool, error) {
 // *MemberError), until ctx ends. It waits for members too, where there are
 // none.
 func (p *Pool[In, Out]) Recv(ctx context.Context) (v In, err error) {
-	select {
-	case a := <-p.came:
-		return a.v, a.err
-	case <-p.ctx.Done():
-		return v, ErrClosed
-	case <-ctx.Done():
-		return v, context.Cause(ctx)
+	for p.ctx.Err() == nil {
+		if a, ok := p.leftover(); ok {
+			return a.v, a.err
+		}
+		select {
+		case a := <-p.came:
+			return a.v, a.err
+		case <-p.more:
+		case <-p.ctx.Done():
+		case <-ctx.Done():
+			return v, context.Cause(ctx)
+		}
 	}
+	return v, ErrClosed
 }
 
 // TryRecv returns a message that a member has ready, and false without an error
 // if none has.
 func (p *Pool[In, Out]) TryRecv() (v In, ok bool, err error) {
+	if p.ctx.Err() != nil {
+		return v, false, ErrClosed
+	}
+	if a, ok := p.leftover(); ok {
+		return a.v, a.err == nil, a.err
+	}
 	select {
 	case a := <-p.came:
 		return a.v, a.err == nil, a.err
-	case <-p.ctx.Done():
-		return v, false, ErrClosed
 	default:
 		return v, false, nil
 	}
@@ -205,10 +219,10 @@ func (p *Pool[In, Out]) Close() error {
 
 // receive hands on what comes from a member: the next message is taken when
 // somebody has taken the last one, and those who wait to hand over are served
-// in turn.
+// in turn. It does not outlive the member.
 func (p *Pool[In, Out]) receive(l *Link[In, Out]) {
 	defer p.work.Done()
-	for {
+	for ended := false; ; {
 		v, err := l.Recv(p.ctx)
 		if p.ctx.Err() != nil {
 			return
@@ -216,18 +230,56 @@ func (p *Pool[In, Out]) receive(l *Link[In, Out]) {
 		if err != nil && !p.eject(l) {
 			return // who has ejected it has told
 		}
-		a := arrival[In]{v: v}
 		if err != nil {
 			_ = l.Close()
-			a.err = &MemberError{l.Info(), err}
+			p.leave(arrival[In]{err: &MemberError{l.Info(), err}})
+			return
 		}
+		if !ended {
+			select {
+			case p.came <- arrival[In]{v: v}:
+				continue
+			case <-p.ctx.Done():
+				return
+			case <-l.Done():
+				ended = true // and so all that is left goes one way, in order
+			}
+		}
+		p.leave(arrival[In]{v: v})
+	}
+}
+
+// leave keeps what a member that leaves has to hand over.
+func (p *Pool[In, Out]) leave(a arrival[In]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.left) == p.max {
+		p.left = append(p.left[:0], p.left[1:]...)
+	}
+	p.left = append(p.left, a)
+	p.remind()
+}
+
+// leftover returns the oldest of what members have left.
+func (p *Pool[In, Out]) leftover() (a arrival[In], ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.left) == 0 {
+		p.left = nil
+		return a, false
+	}
+	a, p.left[0] = p.left[0], a
+	p.left = p.left[1:]
+	p.remind()
+	return a, true
+}
+
+// remind lets one of those who receive look into left. p.mu is held.
+func (p *Pool[In, Out]) remind() {
+	if len(p.left) > 0 {
 		select {
-		case p.came <- a:
-		case <-p.ctx.Done():
-			return
-		}
-		if err != nil {
-			return
+		case p.more <- struct{}{}:
+		default: // somebody will
 		}
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/plexus-net/plexus/conn/link"
 )
@@ -202,4 +205,152 @@ func TestPoolIsFed(t *testing.T) {
 	if err := clients.Send(noContext, note{}); !errors.Is(err, link.ErrClosed) {
 		t.Errorf("Send after Close: %v", err)
 	}
+}
+
+// Members that die leave nothing behind in a pool that nobody receives from,
+// whether they have said something before or not.
+func TestPoolForgetsTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := link.NewPool[note, note](2)
+		defer p.Close()
+		before := runtime.NumGoroutine()
+		for i := range 100 {
+			x, y := pipePair(t, noteConfig{})
+			must(t, p.Add(noContext, x))
+			if i%2 == 0 { // whose death nobody notices but Send
+				must(t, y.Send(noContext, note{}))
+				synctest.Wait()
+			}
+			_ = y.Close()
+			for p.Len() > 0 {
+				_, _ = p.TrySend(note{}) // says so when it finds out
+				synctest.Wait()
+			}
+		}
+		if after := runtime.NumGoroutine(); after > before+10 { // some come and go outside of the bubble
+			t.Errorf("%d goroutines, %d before", after, before)
+		}
+	})
+}
+
+// A death surfaces once, however many Sends find out at the same time, and the
+// others take another member.
+func TestPoolTellsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			p := link.NewPool[note, note](0)
+			x, _ := pipePair(t, noteConfig{MaxPending: 1})
+			must(t, p.Add(noContext, x))
+			for range 2 { // one is being written, one waits
+				must(t, p.Send(noContext, note{}))
+				synctest.Wait()
+			}
+			const senders = 3
+			ended := make(chan error, senders)
+			for range senders {
+				go func() { ended <- p.Send(noContext, note{}) }()
+			}
+			synctest.Wait()
+			x.Abort(io.ErrUnexpectedEOF)
+			synctest.Wait()
+			alive, other := pipePair(t, noteConfig{})
+			go func() {
+				for range other.All(noContext) {
+				}
+			}()
+			must(t, p.Add(noContext, alive))
+			told := 0
+			for range senders {
+				var m *link.MemberError
+				if err := <-ended; errors.As(err, &m) {
+					told++
+				} else {
+					must(t, err)
+				}
+			}
+			if _, _, err := p.TryRecv(); err != nil {
+				told++
+			}
+			if told != 1 {
+				t.Fatalf("told %d times, want once", told)
+			}
+			must(t, p.Close())
+			_ = other.Close()
+		}
+	})
+}
+
+// What a member has said before Send found it dead is still received; of the
+// deaths that nobody wants to know of, the newest are kept.
+func TestPoolKeepsTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := link.NewPool[note, note](2)
+		defer p.Close()
+		x, y := pipePair(t, noteConfig{})
+		must(t, p.Add(noContext, x))
+		must(t, y.Send(noContext, note{Text: "last"}))
+		synctest.Wait()
+		_ = y.Close()
+		for p.Len() > 0 {
+			_, _ = p.TrySend(note{})
+			synctest.Wait()
+		}
+		if v, err := p.Recv(noContext); err != nil || v.Text != "last" {
+			t.Errorf("received %+v, %v", v, err)
+		}
+		var infos []link.Info
+		for range 5 {
+			x, y := pipePair(t, noteConfig{})
+			must(t, p.Add(noContext, x))
+			_ = y.Close()
+			infos = append(infos, x.Info())
+			synctest.Wait()
+		}
+		for _, want := range infos[3:] {
+			_, err := p.Recv(noContext)
+			if m := (*link.MemberError)(nil); !errors.As(err, &m) || m.Link != want {
+				t.Errorf("Recv: %v, want that %s left", err, want)
+			}
+		}
+		if v, ok, err := p.TryRecv(); ok || err != nil {
+			t.Errorf("received %+v, %v beyond what is kept", v, err)
+		}
+	})
+}
+
+// A pool has no more than its number of members: Add waits for a place.
+func TestPoolIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := link.NewPool[note, note](2)
+		var others []*noteLink
+		for range 2 {
+			x, y := pipePair(t, noteConfig{})
+			must(t, p.Add(noContext, x))
+			others = append(others, y)
+		}
+		third, _ := pipePair(t, noteConfig{})
+		ctx, stop := context.WithTimeout(noContext, time.Second)
+		defer stop()
+		if err := p.Add(ctx, third); !errors.Is(err, context.DeadlineExceeded) || third.Err() != nil || p.Len() != 2 {
+			t.Errorf("a third of two: %v, %d members", err, p.Len())
+		}
+		added := make(chan error)
+		go func() { added <- p.Add(noContext, third) }()
+		synctest.Wait()
+		_ = others[0].Close()
+		if err := <-added; err != nil || p.Len() != 2 {
+			t.Errorf("where one has left: %v, %d members", err, p.Len())
+		}
+		must(t, p.Close())
+		if _, err := p.Recv(noContext); !errors.Is(err, link.ErrClosed) {
+			t.Errorf("Recv after Close: %v", err)
+		}
+	})
+}
+
+// A panic in what feeds a pool is its error.
+func TestFeedPanics(t *testing.T) {
+	p := link.NewPool[note, note](0)
+	defer p.Close()
+	wantPanic(t, p.Feed(noContext, func(context.Context) (*noteLink, error) { panic("boom") }))
 }

@@ -25,8 +25,7 @@ type receiver[In any] struct {
 	in     In    // what is being decoded
 	failed error // why nothing more comes
 
-	filled chan error // what fillBeside ended with; nil: it does not run
-	fills  sync.WaitGroup
+	filled chan error // what the Fill that runs beside ends with; nil: none does
 
 	watch struct {
 		mu      sync.Mutex      // guards what follows
@@ -150,6 +149,7 @@ func (l *Link[In, Out]) take() (v In, ok bool, err error) {
 		if !ok {
 			return v, false, nil
 		}
+		l.messagesIn.Add(1)
 		if l.hooks.OnReceive == nil && l.hooks.Reply == nil && l.hooks.Skip == nil && l.observer == nil {
 			return v, true, nil
 		}
@@ -220,14 +220,13 @@ func (l *Link[In, Out]) fill(ctx context.Context) error {
 			return err
 		}
 		var err error
+		held := len(l.reader.Bytes())
 		if spin := l.config.BusyPoll; spin > 0 {
 			err = l.reader.FillSpinning(l.need, spin)
 		} else {
 			err = l.reader.Fill(l.need)
 		}
-		if err == nil {
-			l.reads.Add(1)
-		}
+		l.came(held)
 		l.watch.mu.Lock()
 		l.watch.reading = false
 		l.watch.mu.Unlock()
@@ -280,10 +279,14 @@ func (l *Link[In, Out]) begin(ctx context.Context) error {
 func (l *Link[In, Out]) interrupt(ended <-chan struct{}) {
 	w := &l.watch
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	var err error
 	if w.ended == ended && w.reading {
-		_ = l.stream.SetReadDeadline(time.Unix(1, 0))
+		err = l.stream.SetReadDeadline(past)
 		w.bounded = true
+	}
+	w.mu.Unlock()
+	if panicked(err) { // nothing else ends the read then
+		l.end(fmt.Errorf("link: receive: %w", err))
 	}
 }
 
@@ -307,27 +310,28 @@ func (l *Link[In, Out]) tryFill() error {
 			l.watch.bounded = false
 		}
 		l.watch.mu.Unlock()
+		held := len(l.reader.Bytes())
 		err := l.reader.TryFill(l.need)
 		if err == batch.ErrNotBuffered {
 			return err
 		}
-		if err == nil {
-			l.reads.Add(1)
-		}
+		l.came(held)
 		return l.ended(err)
 	}
 	if l.filled == nil {
+		if !l.enter() {
+			return l.ended(l.Err())
+		}
 		_ = l.begin(context.Background())
-		filled := make(chan error, 1)
+		filled, need := make(chan error, 1), l.need
 		l.filled = filled
-		need := l.need
-		l.fills.Go(func() {
+		go func() {
+			defer l.beside.Done()
+			held := len(l.reader.Bytes())
 			err := l.reader.Fill(need)
-			if err == nil {
-				l.reads.Add(1)
-			}
+			l.came(held)
 			filled <- err
-		})
+		}()
 	}
 	select {
 	case err := <-l.filled:
@@ -335,6 +339,13 @@ func (l *Link[In, Out]) tryFill() error {
 		return l.ended(err)
 	default:
 		return batch.ErrNotBuffered
+	}
+}
+
+// came counts what has been read since the buffer held so many bytes.
+func (l *Link[In, Out]) came(held int) {
+	if n := len(l.reader.Bytes()) - held; n > 0 {
+		l.bytesIn.Add(uint64(n))
 	}
 }
 

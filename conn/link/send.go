@@ -16,7 +16,9 @@ const throughFrom = 16 << 10
 // Send sends a message. It returns when there is room for it in the buffer,
 // and waits for that until ctx ends: then the error is its cause, and the
 // message is not sent. An error of the codec concerns this message only. v
-// belongs to the caller again when Send returns.
+// belongs to the caller again when Send returns, but where somebody is told of
+// what was sent: what v refers to must not be changed before [Hooks.OnSent], nor
+// before an observer has seen it, unless it is bytes.
 //
 // Where ctx cannot end, a large message of bytes may be written before Send
 // returns, by the caller.
@@ -109,8 +111,12 @@ func (l *Link[In, Out]) encode(dst []byte, v Out) ([]byte, error) {
 		b, err = l.framer.Seal(b, start)
 	}
 	if err == nil && l.sentFunc != nil {
+		v := l.out // as OnSend has made it
+		if l.observer != nil {
+			v = own(v)
+		}
 		l.accepted.mu.Lock()
-		l.accepted.push(l.out)
+		l.accepted.push(v)
 		l.accepted.mu.Unlock()
 	}
 	var zero Out

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/plexus-net/plexus/conn/link"
 )
@@ -20,31 +21,52 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second ^C does not wait for anything
 	listen := flag.String("listen", "", "serve at this `address`")
 	dial := flag.String("dial", "", "send the lines of standard input to this `address`")
 	flag.Parse()
-	var err error
-	switch {
-	case *listen != "":
-		var l *link.Listener[string, string]
-		if l, err = link.Listen("tcp", *listen, config); err == nil {
-			fmt.Println("listening on", l.Addr())
-			err = serve(ctx, l)
-		}
-	case *dial != "":
-		err = send(ctx, *dial, os.Stdin, os.Stdout)
-	default:
+	if (*listen == "") == (*dial == "") || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "echo: say either -listen or -dial, and nothing else")
 		flag.Usage()
-		err = errors.New("say -listen or -dial")
+		os.Exit(2)
 	}
+	err := run(ctx, *listen, *dial)
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "echo:", err)
 		os.Exit(1)
 	}
 }
 
+// run serves, or sends what is typed, until ctx ends.
+func run(ctx context.Context, listen, dial string) error {
+	if listen != "" {
+		l, err := link.Listen("tcp", listen, config)
+		if err != nil {
+			return err
+		}
+		fmt.Println("listening on", l.Addr())
+		return serve(ctx, l)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- send(ctx, dial, os.Stdin, os.Stdout) }()
+	select {
+	case err := <-sent:
+		return err
+	case <-ctx.Done(): // it may be waiting for somebody to type
+		return context.Cause(ctx)
+	}
+}
+
+const maxLine = 64 << 10 // bytes
+
 // config is the protocol: lines of text, in both directions.
-var config = link.Config[string, string]{Framer: link.Delimiter{Max: 64 << 10}}
+var config = link.Config[string, string]{Framer: link.Delimiter{Max: maxLine}, Retry: again}
+
+// again says why there is no connection yet, before it is tried again.
+func again(_ int, err error) time.Duration {
+	fmt.Fprintf(os.Stderr, "echo: %v; trying again\n", err)
+	return time.Second
+}
 
 // serve echoes on every link until ctx ends.
 func serve(ctx context.Context, l *link.Listener[string, string]) error {
@@ -72,15 +94,23 @@ func send(ctx context.Context, addr string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer l.Close()
-	for lines := bufio.NewScanner(in); lines.Scan(); {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxLine+len("\r\n"))
+	for lines.Scan() {
 		if err := l.Send(ctx, lines.Text()); err != nil {
 			return err
 		}
 		echo, err := l.Recv(ctx)
+		if err == io.EOF {
+			return errors.New("the server has closed the connection")
+		}
 		if err != nil {
 			return err
 		}
 		fmt.Fprintln(out, echo)
 	}
-	return nil
+	if lines.Err() == bufio.ErrTooLong {
+		return fmt.Errorf("a line of more than %d bytes", maxLine)
+	}
+	return lines.Err()
 }

@@ -22,11 +22,17 @@ func main() {
 	flag.DurationVar(&o.every, "every", time.Second, "how often the cable is pulled; 0: when Enter is pressed")
 	flag.BoolVar(&o.without, "without", false, "without resumption: connect again, and go on")
 	flag.Parse()
+	if err := o.check(flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "unplug:", err)
+		flag.Usage()
+		os.Exit(2)
+	}
 	if info, err := os.Stdout.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 		o.inPlace = true
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second ^C does not wait for what is under way
 	if _, err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "unplug:", err)
 		os.Exit(1)
@@ -41,6 +47,19 @@ type options struct {
 	inPlace bool // print in place: out is a terminal
 	out     io.Writer
 	in      io.Reader // each line pulls the cable; nil: none
+}
+
+// check says what is wrong with the options, or that there is more than options.
+func (o options) check(args []string) error {
+	switch {
+	case len(args) > 0:
+		return fmt.Errorf("there is no %q: it has flags alone", args[0])
+	case o.length <= 0:
+		return fmt.Errorf("-for is %v, want a time", o.length)
+	case o.every < 0:
+		return fmt.Errorf("-every is %v, want a time, or 0 to pull the cable with Enter", o.every)
+	}
+	return nil
 }
 
 // counts are what is counted, while it happens.
@@ -132,7 +151,19 @@ func run(ctx context.Context, o options) (*counts, error) {
 		c.lost.Add(uint64(missing)) // at the end
 	}
 	fmt.Fprintf(o.out, "in %.1f s: %v\n", time.Since(began).Seconds(), c)
+	if !o.without {
+		return c, c.verify()
+	}
 	return c, nil
+}
+
+// verify says what resumption does not allow.
+func (c *counts) verify() error {
+	lost, disorder, sent, received := c.lost.Load(), c.disorder.Load(), c.sent.Load(), c.received.Load()
+	if lost > 0 || disorder > 0 || received < sent {
+		return fmt.Errorf("%d of %d messages are received, %d are lost and %d out of order: with resumption none may be", received, sent, lost, disorder)
+	}
+	return nil
 }
 
 // watch pulls the cable and prints the counts, until over is closed.

@@ -35,3 +35,45 @@ func TestUnplug(t *testing.T) {
 		}
 	}
 }
+
+// With resumption, a message that is lost, or comes out of order, is an error:
+// the program is the proof of itself.
+func TestVerify(t *testing.T) {
+	for name, c := range map[string]struct {
+		numbers []uint64 // received
+		sent    uint64
+		good    bool
+	}{
+		"all":      {[]uint64{0, 1, 2}, 3, true},
+		"gap":      {[]uint64{0, 2, 3}, 4, false},
+		"repeated": {[]uint64{0, 1, 1, 2}, 3, false},
+		"swapped":  {[]uint64{0, 2, 1}, 3, false},
+		"end":      {[]uint64{0, 1}, 3, false},
+	} {
+		counts := &counts{}
+		for _, n := range c.numbers {
+			counts.receive(n)
+		}
+		counts.sent.Store(c.sent)
+		if err := counts.verify(); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Options that mean nothing are refused, and say what to do.
+func TestOptions(t *testing.T) {
+	for want, c := range map[string]struct {
+		options
+		args []string
+	}{
+		"":       {options: options{length: time.Second}},
+		"-for":   {options: options{length: -time.Second}},
+		"-every": {options: options{length: time.Second, every: -time.Second}},
+		"flags":  {options{length: time.Second}, []string{"without"}},
+	} {
+		if err := c.check(c.args); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%+v: %v, want %q", c, err, want)
+		}
+	}
+}

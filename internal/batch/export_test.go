@@ -1,5 +1,10 @@
 package batch
 
+import "time"
+
+// SetClock makes FillSpinning ask now for the time.
+func (r *Reader) SetClock(now func() time.Time) { r.now = now }
+
 // Holds reports whether a buffer is held.
 func (w *Writer) Holds() bool {
 	w.mu.Lock()

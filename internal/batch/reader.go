@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -37,6 +38,8 @@ type Reader struct {
 	at    int             // in block.b: bytes before are discarded
 	want  int             // size of the next buffer
 	slack int             // reads in a row that a smaller buffer could have taken
+	polls atomic.Uint64
+	now   func() time.Time
 
 	// What try, called by raw, works on: fields, as a closure would allocate.
 	try  func(fd uintptr) bool
@@ -50,11 +53,15 @@ const (
 	maxWant    = 256 << 10 // that reads alone make it grow to
 
 	maxEmptyReads = 100 // in a row, without an error
+
+	// clockPolls is how often FillSpinning looks before it asks what time it
+	// is, which costs a good part of a look.
+	clockPolls = 8
 )
 
 // NewReader returns a Reader of r, which nobody else may read from.
 func NewReader(r io.Reader) *Reader {
-	t := &Reader{r: r, want: minBlock}
+	t := &Reader{r: r, want: minBlock, now: time.Now}
 	switch c := r.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil && canReadFD {
@@ -95,20 +102,31 @@ func (r *Reader) TryFill(need int) error {
 
 // FillSpinning is Fill that looks again and again for up to spin, giving way to
 // other goroutines in between, before it lets itself be woken: that saves what
-// waking costs, and takes a processor.
+// waking costs, and takes a processor. It looks at the clock with every eighth
+// look, so that it may go on for seven more, and what the others take in
+// between.
 func (r *Reader) FillSpinning(need int, spin time.Duration) error {
-	err := r.TryFill(need)
-	if err != ErrNotBuffered {
-		return err
-	}
-	for end := time.Now().Add(spin); time.Now().Before(end); {
-		runtime.Gosched()
-		if err = r.TryFill(need); err != ErrNotBuffered {
+	var end time.Time
+	for n := 0; ; n++ {
+		if err := r.TryFill(need); err != ErrNotBuffered {
 			return err
 		}
+		r.polls.Add(1)
+		if n%clockPolls == 0 {
+			now := r.now()
+			if n == 0 {
+				end = now.Add(spin)
+			}
+			if !now.Before(end) {
+				return r.Fill(need)
+			}
+		}
+		runtime.Gosched()
 	}
-	return r.Fill(need)
 }
+
+// Polls tells how often FillSpinning has looked in vain. Any goroutine may ask.
+func (r *Reader) Polls() uint64 { return r.polls.Load() }
 
 // Release gives the buffer back, with what is in it. The Reader is usable
 // further.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"testing/iotest"
@@ -105,5 +106,40 @@ func TestReaderOnSocket(t *testing.T) {
 	must(t, y.SetReadDeadline(time.Time{}))
 	if err := r.Fill(1); err != io.EOF {
 		t.Errorf("got %v, want EOF", err)
+	}
+}
+
+// FillSpinning looks for as long as it is told, to within eight looks, and no
+// longer, and then falls back to being woken.
+func TestReaderSpinsForAWhile(t *testing.T) {
+	_, y := pair(t)
+	r := batch.NewReader(y)
+	if !r.CanTry() {
+		t.Skip("this system does not let us read descriptors ourselves")
+	}
+	var asked time.Duration
+	start := time.Now()
+	r.SetClock(func() time.Time { // a microsecond passes from one time to the next
+		defer func() { asked++ }()
+		return start.Add(asked * time.Microsecond)
+	})
+	for _, c := range []struct {
+		spin time.Duration
+		want uint64 // looks in vain
+	}{{0, 1}, {1, 9}, {time.Microsecond, 9}, {10 * time.Microsecond, 81}} {
+		before := r.Polls()
+		must(t, y.SetReadDeadline(time.Time{}))
+		done := make(chan error)
+		go func() { done <- r.FillSpinning(1, c.spin) }()
+		for patience := time.Now().Add(10 * time.Second); r.Polls() < before+c.want && time.Now().Before(patience); {
+			runtime.Gosched()
+		}
+		must(t, y.SetReadDeadline(time.Now().Add(5*time.Millisecond))) // one that still looks goes on for that long
+		if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error(err)
+		}
+		if got := r.Polls() - before; got != c.want {
+			t.Errorf("for %v it looked %d times, want %d", c.spin, got, c.want)
+		}
 	}
 }
