@@ -79,8 +79,20 @@ func TestCloseIsBounded(t *testing.T) {
 			_, _, err := c.hubs[0].Recv(t.Context())
 			receiving <- err
 		}()
-		if err := c.hubs[0].Close(context.Background()); err == nil || time.Since(began) != 2*time.Second {
+		second := make(chan error, 1)
+		go func() {
+			time.Sleep(time.Second)
+			second <- c.hubs[0].Close(t.Context())
+		}()
+		err := c.hubs[0].Close(context.Background())
+		if err == nil || time.Since(began) != 2*time.Second {
 			t.Errorf("Close = %v after %v, want an error after 2 s", err, time.Since(began))
+		}
+		for range 2 {
+			if again := <-second; again != err {
+				t.Errorf("Close, again = %v, the first has returned %v", again, err)
+			}
+			second <- c.hubs[0].Close(t.Context())
 		}
 		if err := <-receiving; !errors.Is(err, conn.ErrClosed) {
 			t.Errorf("Recv = %v", err)

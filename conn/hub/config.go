@@ -27,6 +27,13 @@ type Config struct {
 	// not be set: those of the hub take their place. The default of Patience
 	// is 1 s here, for there may be another address.
 	Endpoint endpoint.Config
+	// Journal returns the journal of a member's endpoint, which then lives on
+	// when the hub or its process ends; nil: it has none. It is called by Add,
+	// for one member at a time, and must not call the hub. Only an endpoint
+	// that is closed, here or by the peer, leaves its journal empty; with that
+	// of a member that was removed the channel goes on when it is added again.
+	// Default: there are none.
+	Journal func(peer identity.NodeID) endpoint.Journal
 	// Authorize is asked about every connection to a member, incoming or
 	// outgoing, each time. The other side is told of an error: its text, or
 	// the error itself if it is a [*conn.CloseError]. Calls for several
@@ -93,6 +100,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if e := c.Endpoint; e.Receive != nil || e.OnReady != nil || e.OnDatagram != nil || e.OnRestart != nil || e.OnConnect != nil || e.OnDisconnect != nil {
 		bad("Endpoint has callbacks; use Recv, which also returns restarts, and the callbacks of hub.Config")
+	}
+	if c.Endpoint.Journal != nil {
+		bad("Endpoint.Journal is set; each member needs one of its own: use hub.Config.Journal")
 	}
 	if c.Endpoint.Patience == 0 {
 		c.Endpoint.Patience = time.Second

@@ -22,7 +22,9 @@
 // neither lost nor repeated nor overtaken while both processes live, whatever
 // becomes of connections. When a member's process starts anew, Recv returns an
 // [*endpoint.RestartError] with the messages of unknown fate. A hub that is
-// closed and made again is a process that starts anew.
+// closed and made again is a process that starts anew, unless it has a
+// [Config.Journal]: then its members see a long break, what Send has taken
+// arrives, and a message comes again if Recv had not been called after it.
 //
 // # Who connects
 //

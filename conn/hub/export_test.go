@@ -14,6 +14,9 @@ func Eager(h *Hub, id identity.NodeID) {
 // MaxRefusing is how many connections are told at once why they are refused.
 const MaxRefusing = maxRefusing
 
+// Turn is how many messages are received from one member while others wait.
+const Turn = turn
+
 // Openings returns how many connections are being established.
 func Openings(h *Hub) int {
 	h.mu.Lock()

@@ -34,8 +34,10 @@ type Hub struct {
 
 	members atomic.Pointer[table]
 	in      inbound
+	adding  env.Lock      // held by Add, and taken before mu
 	started chan struct{} // closed by Start
 	stopped chan struct{} // closed at the end of Close
+	closed  error         // what Close has returned; to be read after stopped is closed
 	running group         // goroutines
 	closing atomic.Bool   // as state says
 
@@ -64,7 +66,7 @@ func New(cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{cfg: cfg, self: cfg.Key.ID(), env: cfg.env(), barred: map[identity.NodeID]bool{},
-		started: make(chan struct{}), stopped: make(chan struct{}),
+		adding: env.NewLock(), started: make(chan struct{}), stopped: make(chan struct{}),
 		local: conn.Local{Key: cfg.Key, HandshakeTimeout: cfg.DialTime, MaxHandshakes: cfg.MaxHandshakes}}
 	if err := h.tryEndpoint(); err != nil {
 		return nil, fmt.Errorf("hub: Config.Endpoint: %w", err)
@@ -161,12 +163,13 @@ const afterwards = 5 * time.Second
 // the listeners, the endpoints, on this side only, and the transports are closed,
 // and nothing is left running. To members the hub looks like a node whose
 // connection broke: they keep their endpoints, and learn of the restart when the
-// node is back.
+// node is back, if there is one: with [Config.Journal] their channels go on.
 //
 // Close returns an error if a member had not taken everything. One that is not
-// connected, or closes its hub meanwhile, is not waited for. Recv goes on to return messages until Close has come to the endpoints. A
-// second call waits for the first, until ctx ends. Close must not be called from
-// a callback.
+// connected, or closes its hub meanwhile, is not waited for. Recv goes on to return
+// messages until Close has come to the endpoints. A second call waits for the
+// first, until ctx ends, and returns what that has returned. Close must not be
+// called from a callback.
 func (h *Hub) Close(ctx context.Context) error {
 	h.mu.Lock()
 	first := h.state != isClosing
@@ -177,9 +180,15 @@ func (h *Hub) Close(ctx context.Context) error {
 		if h.env.Wait(h.stopped, ctx.Done(), nil) == 1 {
 			return fmt.Errorf("hub: close: %w", context.Cause(ctx))
 		}
-		return nil
+		return h.closed
 	}
 	defer close(h.stopped)
+	h.closed = h.close(ctx)
+	return h.closed
+}
+
+// close ends the hub, and waits until it has.
+func (h *Hub) close(ctx context.Context) error {
 	errs := []error{h.drain(ctx)}
 	h.mu.Lock()
 	listeners := h.listeners

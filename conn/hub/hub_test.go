@@ -332,17 +332,38 @@ func TestRenewWithin(t *testing.T) {
 	})
 }
 
+// A dial that hangs does not outlast the time in which a connection is to be
+// renewed.
+func TestRenewWithinBoundsDials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoute(t, 1, hub.Config{RenewWithin: 3 * time.Second, DialTime: time.Minute})
+		defer r.stop()
+		r.gate.set("mem://1", true)
+		time.Sleep(2 * time.Minute)
+		r.on("at first", "mem://1")
+		r.gate.set("mem://1", false)
+		began := time.Now()
+		r.peer(0).Endpoint.Disconnect(errors.New("cut"))
+		if from, _, err := r.hubs[0].Recv(t.Context()); from != r.id(1) || !errors.Is(err, conn.CodeUnreachable) || time.Since(began) != 3*time.Second {
+			t.Errorf("Recv = %v after %v, want the end after 3 s", err, time.Since(began))
+		}
+	})
+}
+
 func TestBadConfig(t *testing.T) {
 	network := mem.NewNetwork()
 	good := func() hub.Config {
 		return hub.Config{Key: key(t, 1), Transports: []conn.Transport{network.Transport()}}
 	}
 	for want, spoil := range map[string]func(*hub.Config){
-		"Key":           func(c *hub.Config) { c.Key = identity.PrivateKey{} },
-		"Transports":    func(c *hub.Config) { c.Transports = nil },
-		"has a nil":     func(c *hub.Config) { c.Transports = append(c.Transports, nil) },
-		"Listen":        func(c *hub.Config) { c.Listen = []identity.Address{address(t, "tcp://127.0.0.1:0")} },
-		"callbacks":     func(c *hub.Config) { c.Endpoint.Receive = func([]byte) {} },
+		"Key":        func(c *hub.Config) { c.Key = identity.PrivateKey{} },
+		"Transports": func(c *hub.Config) { c.Transports = nil },
+		"has a nil":  func(c *hub.Config) { c.Transports = append(c.Transports, nil) },
+		"Listen":     func(c *hub.Config) { c.Listen = []identity.Address{address(t, "tcp://127.0.0.1:0")} },
+		"callbacks":  func(c *hub.Config) { c.Endpoint.Receive = func([]byte) {} },
+		"hub.Config.Journal": func(c *hub.Config) {
+			c.Endpoint.Journal = struct{ endpoint.Journal }{}
+		},
 		"MaxMessage":    func(c *hub.Config) { c.Endpoint.MaxMessage = -1 },
 		"DialTime":      func(c *hub.Config) { c.DialTime = -1 },
 		"Stagger":       func(c *hub.Config) { c.Stagger = -1 },
@@ -361,12 +382,12 @@ func TestBadConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stop(h)
-	for name, p := range map[string]identity.PeerAddress{
-		"itself": at(key(t, 1)), "nobody": {}, "no transport": at(key(t, 2), address(t, "tcp://127.0.0.1:1")),
-		"too many": at(key(t, 2), make([]identity.Address, 33)...),
+	for want, p := range map[string]identity.PeerAddress{
+		"of its own hub": at(key(t, 1)), "no ID": {}, "no transport": at(key(t, 2), address(t, "tcp://127.0.0.1:1")),
+		"at most 32": at(key(t, 2), make([]identity.Address, 33)...),
 	} {
-		if _, err := h.Add(p); err == nil {
-			t.Errorf("Add took %s", name)
+		if _, err := h.Add(p); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Add = %v, want an error with %q", err, want)
 		}
 	}
 	if err := h.Send(t.Context(), key(t, 2).ID(), nil); !errors.Is(err, hub.ErrNotMember) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
@@ -47,6 +48,8 @@ const maxAddresses = 32
 // for. If it is barred, it is not any more. Adding a member again sets its
 // addresses.
 //
+// With a [Config.Journal], Add waits until it is read, and written.
+//
 // Messages of the endpoint are to be received with [Hub.Recv] or with Recv of the
 // endpoint, not with both. Closing the endpoint ends the membership at both ends,
 // in good order.
@@ -60,25 +63,53 @@ func (h *Hub) Add(peer identity.PeerAddress) (*endpoint.Endpoint, error) {
 	if err := h.checkAddresses(peer.Addresses); err != nil {
 		return nil, err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.state == isClosing {
-		return nil, errClosed
+	h.adding.Acquire(h.env)
+	defer h.adding.Release()
+	former, err := h.beginAdding(peer)
+	if err != nil {
+		return nil, err
 	}
-	former := h.member(peer.ID)
 	if former != nil && !former.over() {
-		former.setAddresses(peer.Addresses)
 		return former.ep, nil
 	}
 	m, err := h.newMember(peer, former)
 	if err != nil {
 		return nil, err
 	}
-	delete(h.barred, peer.ID)
-	h.replace(peer.ID, m)
+	if err := h.join(m); err != nil {
+		m.end(err)
+		return nil, err
+	}
+	h.in.add(m) // a journal may have left something; else OnReady tells from now on
+	return m.ep, nil
+}
+
+// beginAdding returns the member of an ID, if there is one; one that lives gets
+// the addresses.
+func (h *Hub) beginAdding(peer identity.PeerAddress) (former *member, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == isClosing {
+		return nil, errClosed
+	}
+	if former = h.member(peer.ID); former != nil && !former.over() {
+		former.setAddresses(peer.Addresses)
+	}
+	return former, nil
+}
+
+// join has m kept connected, unless the hub is closing.
+func (h *Hub) join(m *member) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == isClosing {
+		return errClosed
+	}
+	delete(h.barred, m.id)
+	h.replace(m.id, m)
 	h.running.add()
 	h.env.Go(m.keep)
-	return m.ep, nil
+	return nil
 }
 
 func (h *Hub) checkAddresses(addrs []identity.Address) error {
@@ -125,7 +156,8 @@ func (h *Hub) SetBackoff(id identity.NodeID, b Backoff) error {
 //
 // The other side keeps its endpoint, if it has a hub too: it reads why its
 // connections are refused ([Peer], Err), and learns of a restart if it is added
-// again.
+// again. With a [Config.Journal] the channel then goes on instead, and what was
+// dropped comes again.
 func (h *Hub) Remove(id identity.NodeID) error {
 	h.mu.Lock()
 	h.barred[id] = true
@@ -187,24 +219,43 @@ func (h *Hub) Peers() []Peer {
 	return peers
 }
 
-// newMember makes a member; former has had its ID before, and is over.
+// newMember makes a member; former has had its ID before, and is over. It waits for
+// the journal, if there is one.
 func (h *Hub) newMember(peer identity.PeerAddress, former *member) (*member, error) {
 	m := &member{hub: h, id: peer.ID, addrs: slices.Clone(peer.Addresses), changed: make(chan struct{}, 1)}
 	m.ctx, m.end = context.WithCancelCause(h.ctx)
 	cfg := h.cfg.Endpoint
-	cfg.OnReady = func() { h.in.add(m) }
+	var made atomic.Bool
+	cfg.OnReady = func() {
+		if made.Load() {
+			h.in.add(m)
+		}
+	}
+	var err error
+	if cfg.Journal, err = h.journal(peer.ID); err != nil {
+		return nil, err
+	}
 	cfg.OnConnect = m.onConnect
 	cfg.OnDisconnect = m.onDisconnect
 	if f := h.cfg.OnDatagram; f != nil {
 		cfg.OnDatagram = func(p []byte) { h.call("OnDatagram", func() { f(m.id, p) }) }
 	}
-	var err error
 	if m.ep, err = endpoint.New(m.ctx, h.self, peer.ID, cfg); err != nil {
 		m.end(nil)
 		return nil, err
 	}
 	m.lost = h.env.Now()
 	h.in.follow(m, former)
-	_, _ = m.ep.TryRecv() // nothing is there: OnReady tells when something is
+	made.Store(true)
 	return m, nil
+}
+
+// journal returns the journal for a member, if there is to be one.
+func (h *Hub) journal(peer identity.NodeID) (j endpoint.Journal, err error) {
+	if h.cfg.Journal == nil {
+		return nil, nil
+	}
+	err = errors.New("hub: Config.Journal panicked; the log has more")
+	h.call("Journal", func() { j, err = h.cfg.Journal(peer), nil })
+	return j, err
 }

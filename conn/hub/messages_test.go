@@ -75,10 +75,11 @@ func TestMeshUnderCuts(t *testing.T) {
 			if a == b {
 				continue
 			}
+			m.net.Stall(a, b) // from now on, what is sent stays under way
 			if rng.IntN(20) == 0 {
-				m.net.Stall(a, b)
 				time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 			} else {
+				time.Sleep(time.Duration(1+rng.IntN(3)) * time.Millisecond)
 				m.net.Cut(a, b)
 			}
 			time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
@@ -97,7 +98,7 @@ func TestMeshUnderCuts(t *testing.T) {
 				s.Connections += one.Connections
 			}
 		}
-		if s.Resent == 0 || s.Connections < 200 {
+		if s.Resent < 200 || s.Connections < 200 {
 			t.Errorf("%d connections, %d messages sent again: the test does not bite", s.Connections, s.Resent)
 		}
 		for _, h := range m.hubs {
@@ -196,6 +197,52 @@ func TestSlowPeerDelaysNobody(t *testing.T) {
 	})
 }
 
+// A large message gets its turn among many small ones: those who send to a member
+// that is slow are served in the order in which they came.
+func TestLargeMessagesGetTheirTurn(t *testing.T) {
+	for name, send := range map[string]func(c *couple, p []byte) error{
+		"Send":      func(c *couple, p []byte) error { return c.hubs[0].Send(c.t.Context(), c.id(1), p) },
+		"Broadcast": func(c *couple, p []byte) error { return c.hubs[0].Broadcast(c.t.Context(), p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const small, large, senders = 1 << 10, 32 << 10, 20
+				cfg := hub.Config{Endpoint: endpoint.Config{Buffer: 2 * large, MaxMessage: large}}
+				c := newCouple(t, cfg, cfg)
+				defer c.stop()
+				c.add(0, names[1])
+				c.add(1)
+				for range senders {
+					go func() {
+						for c.hubs[0].Send(t.Context(), c.id(1), make([]byte, small)) == nil {
+						}
+					}()
+				}
+				time.Sleep(time.Second) // the buffer is full
+				sent := make(chan error, 1)
+				go func() { sent <- send(c, make([]byte, large)) }()
+				synctest.Wait()
+				for n := 1; ; n++ {
+					_, p, err := c.hubs[1].Recv(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(p) == large {
+						break
+					}
+					if n == 2*large/small+2*senders {
+						t.Fatalf("%d small messages have come, and not the large one", n)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				if err := <-sent; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 func peerOf(t testing.TB, h *hub.Hub, id identity.NodeID) hub.Peer {
 	t.Helper()
 	p, ok := h.Peer(id)
@@ -224,19 +271,32 @@ func TestBroadcastTellsWhoDidNotGetIt(t *testing.T) {
 	})
 }
 
+// Datagrams arrive; a callback that panics costs no more than one.
 func TestDatagrams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got := make(chan string, 1)
-		c := newCouple(t, hub.Config{}, hub.Config{OnDatagram: func(from identity.NodeID, p []byte) { got <- from.String() + string(p) }})
+		c := newCouple(t, hub.Config{}, hub.Config{OnDatagram: func(from identity.NodeID, p []byte) {
+			got <- from.String() + string(p)
+			if string(p) == "panic" {
+				panic("in OnDatagram")
+			}
+		}})
 		defer c.stop()
 		c.add(0, names[1])
 		c.add(1)
 		time.Sleep(time.Second)
-		if err := c.peer(0).Endpoint.SendDatagram([]byte("x")); err != nil {
-			t.Fatal(err)
+		for _, text := range []string{"x", "panic", "y"} {
+			if err := c.peer(0).Endpoint.SendDatagram([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			if s := <-got; s != c.id(0).String()+text {
+				t.Errorf("got %q", s)
+			}
 		}
-		if s := <-got; s != c.id(0).String()+"x" {
-			t.Errorf("got %q", s)
+		c.send(0, "z")
+		c.recv(1, "z")
+		if s := c.peer(1).Endpoint.Stats(); s.Connections != 1 {
+			t.Errorf("%d connections, want 1", s.Connections)
 		}
 	})
 }

@@ -121,6 +121,26 @@ func TestMovesBack(t *testing.T) {
 	})
 }
 
+// An address has its head start, and no more.
+func TestStagger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const start = 3 * time.Second
+		r := newRoute(t, 3, hub.Config{Stagger: start})
+		defer r.stop()
+		r.gate.set("mem://2", false)
+		time.Sleep(start - time.Millisecond)
+		if n := r.gate.count("mem://2"); n != 0 {
+			t.Error("mem://2 was dialled in the head start of mem://1")
+		}
+		time.Sleep(start)
+		if second, third := r.gate.count("mem://2"), r.gate.count("mem://3"); second != 1 || third != 0 {
+			t.Errorf("after two head starts: %d dials of mem://2, %d of mem://3; want 1 and none", second, third)
+		}
+		time.Sleep(time.Millisecond)
+		r.on("after two head starts", "mem://3")
+	})
+}
+
 func TestDoesNotMoveBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoute(t, 2, hub.Config{MoveBack: -1})

@@ -22,6 +22,7 @@ type inbound struct {
 	// Of the goroutine that calls Recv.
 	now  *member // whose turn it is; nil: nobody's
 	left int     // messages of its turn
+	last *member // whose message was returned; nil: nobody's
 }
 
 // An inboundPart is what an inbound knows of a member.
@@ -121,8 +122,16 @@ func (i *inbound) follow(m, former *member) {
 // the cause why its endpoint has ended, after which nothing more comes from it
 // unless it is added again. Recv can be called again then. If from is zero, the
 // error is of Recv itself.
+//
+// With a [Config.Journal], calling Recv says that the application has dealt with
+// what it has returned last, as [endpoint.Endpoint.Ack] of that member's endpoint
+// does: until then it comes again should the process end.
 func (h *Hub) Recv(ctx context.Context) (from identity.NodeID, p []byte, err error) {
 	i := &h.in
+	if i.last != nil {
+		i.last.ep.Ack()
+		i.last = nil
+	}
 	for {
 		if h.ctx.Err() != nil {
 			return identity.NodeID{}, nil, errClosed
@@ -157,6 +166,7 @@ func (h *Hub) Recv(ctx context.Context) (from identity.NodeID, p []byte, err err
 				continue
 			}
 		}
+		i.last = m
 		return m.id, p, err
 	}
 }
