@@ -70,7 +70,9 @@ type Outgoing struct {
 	// ToBehavior skips the handler at the other end of a ToConn route.
 	ToBehavior bool
 	// Unreliable lets a message to a connection be lost, repeated or
-	// overtaken, if the connection has datagrams and it fits in one.
+	// overtaken, if the connection has datagrams and it fits in one. On a
+	// durable connection it is never repeated, and dropped while nothing
+	// carries that.
 	Unreliable bool
 }
 

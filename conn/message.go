@@ -84,7 +84,7 @@ type Stats struct {
 	LastReceived time.Time
 	// Queued is what waits to be written, in bytes.
 	Queued   int
-	Renewals uint64 // connections that took the place of one that broke, of a durable one
+	Renewals uint64 // connections that took the place of another, of a durable one
 	ReadOnly bool   // admitted with ErrReadOnly and not yet authorised
 }
 
