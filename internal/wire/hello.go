@@ -37,7 +37,8 @@ type Hello struct {
 	// Session is what the sender offers for a durable link; no epoch: it wants
 	// none. Resume is what it offers for those that it has, or may have, with the
 	// receiver already. Said counts what the sender has said to anybody. Renew:
-	// the sender has lost the connection that carried the session.
+	// the sender has lost the connection that carried the session, or wants to
+	// move it.
 	Session durable.Offer
 	Resume  []durable.Offer
 	Said    uint64
