@@ -140,7 +140,7 @@ func TestDamagedPages(t *testing.T) {
 	}
 }
 
-// A file that is spoilt while it is open: saving fails, for all who wait, the
+// A file that was spoilt while it is open: saving fails, for all who wait, the
 // process lives, and Close returns.
 func TestSpoiltWhileOpen(t *testing.T) {
 	for name, spoil := range map[string]func(path string, size int64) error{
@@ -158,16 +158,19 @@ func TestSpoiltWhileOpen(t *testing.T) {
 			path, whole := full(t)
 			s := open(t, path, quick)
 			errs := make([]error, peers)
-			var work sync.WaitGroup
+			var all []endpoint.Journal
 			for i := range peers {
-				j := loaded(t, s, key(byte(i)).ID())
+				all = append(all, loaded(t, s, key(byte(i)).ID()))
+			}
+			must(t, spoil(path, int64(len(whole)))) // not meanwhile: half a page may send the database round in circles
+			var work sync.WaitGroup
+			for i, j := range all {
 				work.Go(func() {
 					for errs[i] == nil {
 						errs[i] = j.Save(change("s", 0, "x"))
 					}
 				})
 			}
-			must(t, spoil(path, int64(len(whole))))
 			work.Wait()
 			for _, err := range errs {
 				if !strings.Contains(err.Error(), "damaged") {

@@ -309,8 +309,8 @@ func (c *Channel) tellNow() {
 // are consumed, in their order. bytes are theirs. hurry: the other end waits for
 // the news.
 func (c *Channel) Consumed(messages, bytes int, hurry bool) {
+	n := c.eatenBytes.Add(int64(bytes + header*messages)) // first: see digest
 	c.eaten.Add(int64(messages))
-	n := c.eatenBytes.Add(int64(bytes + header*messages))
 	if !hurry && c.soon.Load() && int(n) < c.cfg.Window/8 {
 		return // the timer will see to it
 	}
@@ -325,7 +325,8 @@ func (c *Channel) Consumed(messages, bytes int, hurry bool) {
 
 // digest takes in what Consumed has noted. The caller holds mu.
 func (c *Channel) digest(hurry bool) {
-	messages, bytes := int(c.eaten.Swap(0)), int(c.eatenBytes.Swap(0))
+	messages := int(c.eaten.Swap(0)) // first: the other end is told of no message whose bytes are still counted
+	bytes := int(c.eatenBytes.Swap(0))
 	if old := min(messages, c.stale); old > 0 {
 		c.stale -= old // of a former life of the other end
 		messages -= old
