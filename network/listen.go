@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/plexus-net/plexus/agent"
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/origin"
 )
 
 // Listen accepts connections at an address such as "quic://127.0.0.1:0" and
@@ -103,21 +102,11 @@ func (n *Node) accept(l conn.Listener) {
 // takeHost counts an incoming connection from a host, and reports whether the
 // limit allows it. Loopback and transports without hosts are not counted.
 func (n *Node) takeHost(a identity.Address) (host string, ok bool) {
-	h, _, err := net.SplitHostPort(a.Host)
-	if err != nil {
+	ip := origin.Parse(a.Host)
+	if !ip.IsValid() || ip.IsLoopback() {
 		return "", true
 	}
-	ip, err := netip.ParseAddr(h)
-	if err != nil || ip.IsLoopback() {
-		return "", true
-	}
-	ip = ip.Unmap()
-	host = ip.String()
-	if ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			host = p.String()
-		}
-	}
+	host = origin.Host(ip).String()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.perHost[host]++

@@ -145,7 +145,7 @@ func (l *Listener[In, Out]) run() {
 // take lets a connection log in, if there is room.
 func (l *Listener[In, Out]) take(s Stream) {
 	ctx, stop := context.WithCancelCause(l.ctx)
-	g := &login{from: origin(s), stop: stop}
+	g := &login{from: originOf(s), stop: stop}
 	l.mu.Lock()
 	if !l.room() {
 		l.refused++

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/origin"
 )
 
 // A Stream is what a [Link] runs over. Every net.Conn and conn.Conn is one;
@@ -177,22 +178,13 @@ func text(a net.Addr) string {
 	return a.String()
 }
 
-// origin returns where a stream comes from, as far as hosts share it: an IPv4
+// originOf returns where a stream comes from, as far as hosts share it: an IPv4
 // address, the first half of an IPv6 address. Those that tell nothing are of
 // one origin.
-func origin(s Stream) netip.Prefix {
+func originOf(s Stream) netip.Prefix {
 	_, remote, _ := addresses(s) // open tells of errors
 	if c, ok := s.(connAddresses); ok && remote != "" {
 		remote = c.RemoteAddr().Host
 	}
-	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, bits := a.Addr().Unmap().WithZone(""), 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits) // as many as it has
-	return p
+	return origin.Host(origin.Parse(remote))
 }

@@ -222,13 +222,13 @@ func (s *socket) newConn(qc *quic.Conn, own identity.NodeID, target *net.UDPAddr
 }
 
 // incoming is called by quic-go for every new connection. It refuses one where
-// too many have not even said hello.
-func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+// too many, of its host or in all, have not even said hello.
+func (s *socket) incoming(ctx context.Context, from *quic.ClientInfo) (context.Context, error) {
 	l := s.current()
 	if l == nil {
 		return nil, errStopped
 	}
-	ctx, ok := l.greetings.Await(ctx, l.local.MaxHandshakes)
+	ctx, ok := l.greetings.Await(ctx, from, l.local.MaxHandshakes)
 	if !ok {
 		s.transport.refused.Add(1)
 		return nil, errBusy

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/plexus-net/plexus/internal/origin"
 )
 
 // A LimitError says that a connection was refused because of a bound of
@@ -251,7 +253,7 @@ func (l *limits) numPending() int {
 
 // prefixOf returns what an address counts as, the zero Prefix where it has no IP.
 func (l *limits) prefixOf(a net.Addr) netip.Prefix {
-	ip := ipOf(a)
+	ip := origin.IP(a)
 	if !ip.IsValid() {
 		return netip.Prefix{}
 	}
@@ -261,18 +263,4 @@ func (l *limits) prefixOf(a net.Addr) netip.Prefix {
 	}
 	prefix, _ := ip.Prefix(bits) // bits are checked by Config
 	return prefix
-}
-
-// ipOf returns the IP of an address, IPv4 where it is that in IPv6 clothes.
-func ipOf(a net.Addr) netip.Addr {
-	switch a := a.(type) {
-	case nil:
-		return netip.Addr{}
-	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap()
-	case *net.UnixAddr:
-		return netip.Addr{}
-	}
-	ap, _ := netip.ParseAddrPort(a.String())
-	return ap.Addr().Unmap()
 }

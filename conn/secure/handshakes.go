@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/internal/origin"
 )
 
 // Pauses after failed accepts, for example without file descriptors.
@@ -58,7 +59,7 @@ func NewHandshakes(limit int) *Handshakes {
 // returns no connection and no error, there is nothing to hand out. GoFrom returns
 // false, without a call of shake, if h is closed.
 func (h *Handshakes) GoFrom(from net.Addr, shake func(context.Context) (conn.Conn, error)) bool {
-	return h.start(hostOf(from), func(ctx context.Context, _ *place) (conn.Conn, error) { return shake(ctx) })
+	return h.start(origin.Host(origin.IP(from)), func(ctx context.Context, _ *place) (conn.Conn, error) { return shake(ctx) })
 }
 
 // Go is [Handshakes.GoFrom] for networks whose addresses do not tell hosts apart.
@@ -107,7 +108,7 @@ func (h *Handshakes) run(ctx context.Context, p *place, shake func(context.Conte
 func (h *Handshakes) move(p *place, to net.Addr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if prefix := hostOf(to); p.host != nil && p.host.prefix != prefix {
+	if prefix := origin.Host(origin.IP(to)); p.host != nil && p.host.prefix != prefix {
 		h.places.remove(p)
 		h.places.add(p, prefix)
 	}
@@ -127,7 +128,7 @@ func (h *Handshakes) take(nl net.Listener, what string, shake func(context.Conte
 		nc, err := nl.Accept()
 		if err == nil {
 			pause = minPause
-			started := h.start(hostOf(nc.RemoteAddr()), func(ctx context.Context, p *place) (conn.Conn, error) { return shake(ctx, nc, p) })
+			started := h.start(origin.Host(origin.IP(nc.RemoteAddr())), func(ctx context.Context, p *place) (conn.Conn, error) { return shake(ctx, nc, p) })
 			if !started {
 				nc.Close()
 			}

@@ -4,39 +4,8 @@ import (
 	"container/heap"
 	"container/list"
 	"context"
-	"net"
 	"net/netip"
 )
-
-// What counts as one host: nobody gets a smaller part of IPv6 than a /64.
-const (
-	hostBits4 = 32
-	hostBits6 = 64
-)
-
-// hostOf returns the host of an address: one IPv4 address, mapped into IPv6 or
-// not, or a /64 of IPv6. What is no IP address is of the zero host, all of it.
-func hostOf(a net.Addr) netip.Prefix {
-	var ip netip.Addr
-	switch a := a.(type) {
-	case nil:
-		return netip.Prefix{}
-	case interface{ AddrPort() netip.AddrPort }:
-		ip = a.AddrPort().Addr()
-	default:
-		at, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return netip.Prefix{}
-		}
-		ip = at.Addr()
-	}
-	bits := hostBits6
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
-		bits = hostBits4
-	}
-	prefix, _ := ip.Prefix(bits) // fails only for no address, and is then the zero host
-	return prefix
-}
 
 // A place is what one handshake takes. Its host may change, as long as it is
 // held.

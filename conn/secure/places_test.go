@@ -10,33 +10,8 @@ import (
 	"testing"
 
 	"github.com/plexus-net/plexus/conn"
+	"github.com/plexus-net/plexus/internal/origin"
 )
-
-func TestHostOf(t *testing.T) {
-	tcp := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
-	for _, c := range []struct {
-		from net.Addr
-		want string
-	}{
-		{tcp("192.0.2.7:1"), "192.0.2.7/32"},
-		{tcp("[::ffff:192.0.2.7]:2"), "192.0.2.7/32"},
-		{net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.7:3")), "192.0.2.7/32"},
-		{&net.UDPAddr{IP: net.ParseIP("192.0.2.7"), Port: 4}, "192.0.2.7/32"}, // 16 bytes of it
-		{textAddr("192.0.2.7:5"), "192.0.2.7/32"},
-		{tcp("[2001:db8:1:2:3:4:5:6]:1"), "2001:db8:1:2::/64"},
-		{tcp("[2001:db8:1:2::9]:1"), "2001:db8:1:2::/64"},
-		{tcp("[2001:db8:1:3::9]:1"), "2001:db8:1:3::/64"},
-		{tcp("[fe80::1%eth0]:1"), "fe80::/64"},
-		{&net.UnixAddr{Name: "/a/socket#1", Net: "unix"}, "invalid Prefix"},
-		{textAddr("pipe"), "invalid Prefix"},
-		{&net.TCPAddr{}, "invalid Prefix"},
-		{nil, "invalid Prefix"},
-	} {
-		if got := hostOf(c.from).String(); got != c.want {
-			t.Errorf("%v is of the host %s, want %s", c.from, got, c.want)
-		}
-	}
-}
 
 type textAddr string
 
@@ -138,7 +113,7 @@ func TestPlacesMove(t *testing.T) {
 	ended := make(chan int, 10)
 	begin := func(i int, from, to net.Addr) {
 		moved := make(chan struct{})
-		h.start(hostOf(from), func(ctx context.Context, p *place) (conn.Conn, error) {
+		h.start(origin.Host(origin.IP(from)), func(ctx context.Context, p *place) (conn.Conn, error) {
 			h.move(p, to)
 			h.move(p, to) // again is nothing
 			close(moved)

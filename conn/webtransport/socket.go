@@ -138,13 +138,13 @@ func (s *socket) keep(c *connection) error {
 }
 
 // incoming is called by quic-go for every new connection. It refuses one where
-// too many have not even said hello.
-func (s *socket) incoming(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+// too many, of its host or in all, have not even said hello.
+func (s *socket) incoming(ctx context.Context, from *quic.ClientInfo) (context.Context, error) {
 	l := s.current()
 	if l == nil {
 		return nil, errStopped
 	}
-	ctx, ok := l.greetings.Await(ctx, l.local.MaxHandshakes)
+	ctx, ok := l.greetings.Await(ctx, from, l.local.MaxHandshakes)
 	if !ok {
 		return nil, errBusy
 	}

@@ -19,6 +19,7 @@ var floors = map[string]int{
 	"identity":        0,
 	"internal/env":    0,
 	"internal/frames": 0,
+	"internal/origin": 0,
 
 	"router":            1,
 	"codec":             1,

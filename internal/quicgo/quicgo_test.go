@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/plexus-net/plexus/internal/quicgo"
 )
@@ -54,10 +57,24 @@ func TestOutbox(t *testing.T) {
 	})
 }
 
-// A connection counts until it says hello or ends, whichever comes first, once.
+// A connection counts until it says hello or ends, whichever comes first, once; and
+// no host takes all places.
 func TestGreetings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g quicgo.Greetings
+		const forged = 0
+		await := func(ctx context.Context, host byte, room bool) context.Context {
+			t.Helper()
+			from := &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}, AddrVerified: true}
+			if host == forged {
+				from = &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}} // host 1's
+			}
+			counted, ok := g.Await(ctx, from, 8)
+			if ok != room {
+				t.Errorf("there was room for host %d: %t, want %t", host, ok, room)
+			}
+			return counted
+		}
 		want := func(n int, when string) {
 			t.Helper()
 			synctest.Wait()
@@ -66,31 +83,33 @@ func TestGreetings(t *testing.T) {
 			}
 		}
 		first, end := context.WithCancel(t.Context())
-		counted, ok := g.Await(first, 2)
-		_, ok2 := g.Await(t.Context(), 2)
-		if !ok || !ok2 {
-			t.Fatal("there was room")
-		}
-		if _, ok := g.Await(t.Context(), 2); ok {
-			t.Error("there was no room")
-		}
-		want(2, "full")
+		await(t.Context(), forged, true)
+		await(t.Context(), forged, true)
+		counted := await(first, 1, true)
+		await(t.Context(), 1, true)
+		second := await(t.Context(), 1, true)
+		await(t.Context(), 1, false) // half of what forged ones leave is enough for one
+		await(t.Context(), 2, true)
+		await(t.Context(), 2, true) // as many as were left
+		await(t.Context(), 2, false)
+		await(t.Context(), 3, true) // there was a place for the next
+		await(t.Context(), 4, false)
+		await(t.Context(), forged, false)
+		want(8, "full")
 		quicgo.Said(t.Context())
-		want(2, "one that was not counted")
-		quicgo.Said(counted)
-		want(1, "hello")
-		quicgo.Said(counted)
+		want(8, "one that was not counted")
+		quicgo.Said(second)
+		want(7, "hello")
+		quicgo.Said(second)
+		want(7, "hello, again")
+		await(t.Context(), 1, false) // it has more than are left
 		end()
-		want(1, "the end after hello")
-		third, end := context.WithCancel(t.Context())
-		counted, ok = g.Await(third, 2)
-		if !ok {
-			t.Fatal("there was room again")
-		}
-		end()
-		want(1, "the end without hello")
+		want(6, "the end without hello")
 		quicgo.Said(counted)
-		want(1, "hello after the end")
+		want(6, "hello after the end")
+		await(t.Context(), 1, true)
+		await(t.Context(), 4, true)
+		want(8, "full again")
 	})
 }
 
