@@ -15,7 +15,7 @@ import (
 
 // transports returns all that a node of its own may listen with and dial.
 func transports() []conn.Transport {
-	return []conn.Transport{quic.New(), tcp.New(), tcp.NewPlain(tcp.Config{}), ws.New(ws.Config{}), webtransport.New(webtransport.Config{}), kcp.New(), unix.New()}
+	return []conn.Transport{quic.New(), tcp.New(), tcp.NewPlain(tcp.Config{}), ws.New(), webtransport.New(), kcp.New(), unix.New()}
 }
 
 // loopbacks are the transports that up may use: not Unix sockets, whose addresses
@@ -36,9 +36,9 @@ func (l *loopback) next(i int) (conn.Transport, string) {
 	case "tcp+plain":
 		return tcp.NewPlain(tcp.Config{}), "tcp+plain://127.0.0.1:0"
 	case "ws":
-		return ws.New(ws.Config{}), "ws://127.0.0.1:0"
+		return ws.New(), "ws://127.0.0.1:0"
 	case "wt":
-		return webtransport.New(webtransport.Config{}), "wt://127.0.0.1:0"
+		return webtransport.New(), "wt://127.0.0.1:0"
 	case "kcp":
 		return kcp.New(), "kcp://127.0.0.1:0"
 	case "mem":

@@ -49,7 +49,7 @@ func newRoad(t testing.TB, transport string, seed uint64) *road {
 		r.listen(t, tcp.New(), tcp.New(), identity.Address{Scheme: "tcp", Host: "127.0.0.1:0"})
 		r.proxy(t)
 	case "ws":
-		r.listen(t, ws.New(ws.Config{}), ws.New(ws.Config{}), identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/storm"})
+		r.listen(t, ws.New(), ws.New(), identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/storm"})
 		r.proxy(t)
 	case "quic":
 		r.listen(t, quic.New(), quic.New(), identity.Address{Scheme: "quic", Host: "127.0.0.1:0"})

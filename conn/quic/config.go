@@ -84,17 +84,17 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switch {
 	case c.IdleTimeout < time.Second:
-		return c, fmt.Errorf("quic: Config.IdleTimeout is %v; give 1 s or more, or 0 for %v", c.IdleTimeout, idleTimeout)
+		return c, fmt.Errorf("Config.IdleTimeout is %v; give 1 s or more, or 0 for %v", c.IdleTimeout, idleTimeout)
 	case c.Window < minWindow || c.Window > maxWindow:
-		return c, fmt.Errorf("quic: Config.Window is %d; give %d to %d bytes, or 0 for %d", c.Window, minWindow, maxWindow, window)
+		return c, fmt.Errorf("Config.Window is %d; give %d to %d bytes, or 0 for %d", c.Window, minWindow, maxWindow, window)
 	case c.Streams > maxStreams:
-		return c, fmt.Errorf("quic: Config.Streams is %d; give at most %d", c.Streams, maxStreams)
+		return c, fmt.Errorf("Config.Streams is %d; give at most %d", c.Streams, maxStreams)
 	case c.PacketConn != nil && c.LocalAddr != "":
-		return c, errors.New("quic: Config has both a LocalAddr and a PacketConn; give one of them")
+		return c, errors.New("Config has both a LocalAddr and a PacketConn; give one of them")
 	}
 	if c.LocalAddr != "" {
 		if _, err := localAddr(c.LocalAddr); err != nil {
-			return c, fmt.Errorf("quic: Config.LocalAddr: %w", err)
+			return c, fmt.Errorf("Config.LocalAddr: %w", err)
 		}
 	}
 	return c, nil

@@ -28,9 +28,15 @@ func TestBadConfig(t *testing.T) {
 		{quic.Config{LocalAddr: "192.0.2.1"}, "LocalAddr"},
 		{quic.Config{LocalAddr: "127.0.0.1:0", PacketConn: &net.UDPConn{}}, "PacketConn"},
 	} {
-		if tr, err := quic.NewWith(c.config); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("NewWith(%+v) = %v, %v; want an error that names %s", c.config, tr, err, c.says)
+		e, tr := newEnv(t), quic.NewWith(c.config)
+		_, dial := tr.Dial(t.Context(), e.local, e.local.Key.ID(), e.listen.Addr())
+		_, listen := tr.Listen(t.Context(), e.local, addr("127.0.0.1:0"))
+		for _, err := range []error{dial, listen} {
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%+v: %v; want an error that names %s", c.config, err, c.says)
+			}
 		}
+		tr.Close()
 	}
 }
 
@@ -45,11 +51,8 @@ func TestConfigs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
-			var err error
 			e.dialer.Close()
-			if e.dialer, err = quic.NewWith(config); err != nil {
-				t.Fatal(err)
-			}
+			e.dialer = quic.NewWith(config)
 			defer e.dialer.Close()
 			x, y := e.connect(t)
 			there, back := send(t, x, y), send(t, y, x)
@@ -130,10 +133,7 @@ func (l lossy) WriteTo(p []byte, to net.Addr) (int, error) {
 func TestOwnPacketConn(t *testing.T) {
 	e := newEnv(t)
 	udp := listenLoopback(t)
-	tr, err := quic.NewWith(quic.Config{PacketConn: lossy{udp, new(sync.Mutex), rand.New(rand.NewPCG(1, 2))}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := quic.NewWith(quic.Config{PacketConn: lossy{udp, new(sync.Mutex), rand.New(rand.NewPCG(1, 2))}})
 	defer tr.Close()
 	at := addr(udp.LocalAddr().String())
 	l, err := tr.Listen(t.Context(), e.local, addr("127.0.0.1:0"))
@@ -181,10 +181,7 @@ func TestOwnPacketConn(t *testing.T) {
 // TestLocalAddr: dials go out from the address of the configuration.
 func TestLocalAddr(t *testing.T) {
 	e := newEnv(t)
-	tr, err := quic.NewWith(quic.Config{LocalAddr: "127.0.0.2:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := quic.NewWith(quic.Config{LocalAddr: "127.0.0.2:0"})
 	defer tr.Close()
 	if _, err := tr.Dial(t.Context(), e.local, e.local.Key.ID(), e.listen.Addr()); err != nil {
 		t.Skipf("no 127.0.0.2 here: %v", err)

@@ -33,6 +33,9 @@ type listener struct {
 }
 
 func (t *Transport) listen(ctx context.Context, local conn.Local, addr identity.Address) (*listener, error) {
+	if t.wrong != nil {
+		return nil, t.wrong
+	}
 	host, err := hostPort(addr)
 	if err != nil {
 		return nil, err

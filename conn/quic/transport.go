@@ -25,6 +25,7 @@ import (
 // scheme "quic". Make one with [New] or [NewWith].
 type Transport struct {
 	config Config
+	wrong  error                                // with the configuration
 	dials  *secure.Dials                        // and calls of Rebind
 	won    *race.Memory[string, netip.AddrPort] // which addresses of host names have answered
 	work   sync.WaitGroup                       // goroutines that follow connections
@@ -44,25 +45,15 @@ const maxRemember = 256
 var _ conn.Transport = (*Transport)(nil)
 
 // New returns a transport that has no socket yet.
-func New() *Transport {
-	c, _ := Config{}.withDefaults() // nothing is wrong with zero
-	return newTransport(c)
-}
+func New() *Transport { return NewWith(Config{}) }
 
-// NewWith returns a transport that works as c says, or an error that tells
-// what is wrong with c.
-func NewWith(c Config) (*Transport, error) {
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	return newTransport(c), nil
-}
-
-func newTransport(c Config) *Transport {
+// NewWith is [New] with a configuration. If that is not valid, every Dial and
+// Listen says so.
+func NewWith(c Config) *Transport {
 	quicgo.Quiet()
+	c, err := c.withDefaults()
 	return &Transport{
-		config: c, dials: secure.NewDials(), sockets: map[*socket]struct{}{},
+		config: c, wrong: err, dials: secure.NewDials(), sockets: map[*socket]struct{}{},
 		won: race.NewMemory[string, netip.AddrPort](env.Real{}, race.MemoryConfig{Peers: maxRemember}),
 	}
 }
@@ -119,6 +110,9 @@ func (t *Transport) Dial(ctx context.Context, local conn.Local, peer identity.No
 }
 
 func (t *Transport) dial(ctx context.Context, local conn.Local, peer identity.NodeID, addr identity.Address) (*connection, error) {
+	if t.wrong != nil {
+		return nil, t.wrong
+	}
 	host, err := hostPort(addr)
 	if err != nil {
 		return nil, err

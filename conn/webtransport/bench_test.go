@@ -153,7 +153,7 @@ func connPair(b *testing.B) (out, in conn.Conn) { return connEnv(b)() }
 func connEnv(b *testing.B) (connect func() (out, in conn.Conn)) {
 	ctx := context.Background()
 	local := conn.Local{Key: newKey(b)}
-	tr := New(Config{})
+	tr := New()
 	b.Cleanup(func() { tr.Close() })
 	l, err := tr.Listen(ctx, local, identity.Address{Scheme: scheme, Host: "127.0.0.1:0"})
 	if err != nil {

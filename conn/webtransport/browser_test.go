@@ -57,8 +57,8 @@ func TestNodeInChromium(t *testing.T) {
 		at        identity.Address
 		transport conn.Transport
 	}{
-		{identity.Address{Scheme: "wt", Host: "127.0.0.1:0", Path: "/node"}, webtransport.New(webtransport.Config{Origins: origins})},
-		{identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/node"}, ws.New(ws.Config{Origins: origins})},
+		{identity.Address{Scheme: "wt", Host: "127.0.0.1:0", Path: "/node"}, webtransport.NewWith(webtransport.Config{Origins: origins})},
+		{identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/node"}, ws.NewWith(ws.Config{Origins: origins})},
 	} {
 		t.Run(c.at.Scheme, func(t *testing.T) {
 			defer c.transport.Close()

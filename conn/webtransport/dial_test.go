@@ -97,7 +97,7 @@ func TestAddressesAreProvenUnderLoad(t *testing.T) {
 	l := newLab(t, Config{})
 	l.listen.Close()
 	l.remote.MaxHandshakes = most
-	tr := New(Config{})
+	tr := New()
 	t.Cleanup(func() { tr.Close() })
 	cl, err := tr.Listen(l.ctx, l.remote, identity.Address{Scheme: scheme, Host: "127.0.0.1:0", Path: "/node"})
 	if err != nil {

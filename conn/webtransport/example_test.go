@@ -27,7 +27,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	bobs := webtransport.New(webtransport.Config{Origins: []string{"app.example.org"}})
+	bobs := webtransport.NewWith(webtransport.Config{Origins: []string{"app.example.org"}})
 	defer bobs.Close()
 	l, err := bobs.Listen(ctx, conn.Local{Key: bob}, identity.Address{Scheme: "wt", Host: "127.0.0.1:0", Path: "/plexus"})
 	if err != nil {
@@ -35,7 +35,7 @@ func Example() {
 	}
 	fmt.Println("hashes in the address:", strings.Count(l.Addr().Path, "cert="))
 
-	alices := webtransport.New(webtransport.Config{})
+	alices := webtransport.New()
 	defer alices.Close()
 	out, err := alices.Dial(ctx, conn.Local{Key: alice}, bob.ID(), l.Addr())
 	if err != nil {

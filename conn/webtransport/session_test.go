@@ -36,8 +36,8 @@ type lab struct {
 func newLab(t *testing.T, config Config) *lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	l := &lab{ctx: ctx, dialer: New(Config{}), local: conn.Local{Key: newKey(t)}, remote: conn.Local{Key: newKey(t)}}
-	listener := New(config)
+	l := &lab{ctx: ctx, dialer: New(), local: conn.Local{Key: newKey(t)}, remote: conn.Local{Key: newKey(t)}}
+	listener := NewWith(config)
 	t.Cleanup(func() {
 		cancel()
 		l.dialer.Close()
@@ -277,7 +277,7 @@ func TestCertificateOfTheCaller(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []Config{{Origins: []string{"a", ""}}, {Origins: []string{"[a"}}, {TLS: &tls.Config{}}} {
-		tr := New(c)
+		tr := NewWith(c)
 		if _, err := tr.Listen(t.Context(), conn.Local{Key: newKey(t)}, identity.Address{Scheme: scheme, Host: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "Config.") {
 			t.Errorf("Listen with %+v: %v, want an error that names the field", c, err)
 		}

@@ -21,7 +21,7 @@ import (
 )
 
 // A Transport makes WebTransport connections. It implements [conn.Transport] for
-// the scheme "wt". Make one with [New].
+// the scheme "wt". Make one with [New] or [NewWith].
 type Transport struct {
 	config Config
 	wrong  error // with config
@@ -38,12 +38,15 @@ type Transport struct {
 
 var _ conn.Transport = (*Transport)(nil)
 
-// New returns a transport that has no socket yet. What is wrong with config is
-// an error of Dial and Listen.
-func New(config Config) *Transport {
+// New returns a transport that has no socket yet.
+func New() *Transport { return NewWith(Config{}) }
+
+// NewWith is [New] with a configuration. If that is not valid, every Dial and
+// Listen says so.
+func NewWith(c Config) *Transport {
 	quicgo.Quiet()
 	return &Transport{
-		config: config, wrong: config.check(), dials: secure.NewDials(), resolve: udp.Resolve,
+		config: c, wrong: c.check(), dials: secure.NewDials(), resolve: udp.Resolve,
 		lost:    race.NewMemory[string, netip.AddrPort](env.Real{}, race.MemoryConfig{Peers: maxNames}),
 		sockets: map[*socket]struct{}{},
 	}

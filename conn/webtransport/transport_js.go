@@ -11,7 +11,7 @@ import (
 )
 
 // A Transport makes WebTransport connections. It implements [conn.Transport] for
-// the scheme "wt". Make one with [New].
+// the scheme "wt". Make one with [New] or [NewWith].
 type Transport struct {
 	wrong   error // with the configuration
 	dials   *secure.Dials
@@ -20,9 +20,13 @@ type Transport struct {
 
 var _ conn.Transport = (*Transport)(nil)
 
-// New returns a transport that dials. A browser needs nothing of config.
-func New(config Config) *Transport {
-	return &Transport{wrong: config.check(), dials: secure.NewDials()}
+// New returns a transport that dials.
+func New() *Transport { return NewWith(Config{}) }
+
+// NewWith is [New] with a configuration, of which a browser needs nothing. If that
+// is not valid, every Dial says so.
+func NewWith(c Config) *Transport {
+	return &Transport{wrong: c.check(), dials: secure.NewDials()}
 }
 
 // Schemes returns "wt".

@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 		// One socket is both: UDP does not refuse.
 		silent := listenRaw(t)
 		return conntest.Pair{
-			Dialer: webtransport.New(webtransport.Config{}), Listener: webtransport.New(webtransport.Config{}), At: addr("127.0.0.1:0"),
+			Dialer: webtransport.New(), Listener: webtransport.New(), At: addr("127.0.0.1:0"),
 			Refused: silent, Silent: silent,
 			Garbage: func(t *testing.T, to identity.Address, p []byte) {
 				c, err := net.Dial("udp", to.Host)

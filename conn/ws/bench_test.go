@@ -192,7 +192,7 @@ func connEnv(b *testing.B, scheme string) (connect func() (out, in conn.Conn)) {
 	ctx := context.Background()
 	certificate, roots := authority(b)
 	local := conn.Local{Key: newKey(b)}
-	tr := ws.New(ws.Config{DialTLS: &tls.Config{RootCAs: roots}, ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
+	tr := ws.NewWith(ws.Config{DialTLS: &tls.Config{RootCAs: roots}, ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
 	b.Cleanup(func() { tr.Close() })
 	l, err := tr.Listen(ctx, local, identity.Address{Scheme: scheme, Host: "127.0.0.1:0"})
 	if err != nil {

@@ -39,7 +39,7 @@ func TestNodeInJavaScript(t *testing.T) {
 	const total, cuts = 100_000, 20
 	program := buildWasm(t, "./testdata/peer")
 	key := newKey(t)
-	tr := ws.New(ws.Config{})
+	tr := ws.New()
 	defer tr.Close()
 	l, err := tr.Listen(context.Background(), conn.Local{Key: key}, identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/node"})
 	if err != nil {

@@ -28,14 +28,14 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	bobs := ws.New(ws.Config{})
+	bobs := ws.New()
 	defer bobs.Close()
 	l, err := bobs.Listen(ctx, conn.Local{Key: bob}, identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/plexus"})
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	alices := ws.New(ws.Config{})
+	alices := ws.New()
 	defer alices.Close()
 	out, err := alices.Dial(ctx, conn.Local{Key: alice}, bob.ID(), l.Addr())
 	if err != nil {
@@ -65,7 +65,7 @@ func ExampleTransport_ServeHTTP() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	node := ws.New(ws.Config{Mounted: true, Origins: []string{"app.example.org"}})
+	node := ws.NewWith(ws.Config{Mounted: true, Origins: []string{"app.example.org"}})
 	defer node.Close()
 
 	site := http.NewServeMux()

@@ -67,8 +67,8 @@ func (v *visited) Close() error {
 // sockets; the server's time-outs do not reach into connections.
 func TestConformanceMounted(t *testing.T) {
 	conntest.Run(t, func(t *testing.T) conntest.Pair {
-		listener := site{ws.New(ws.Config{Mounted: true})}
-		p := pair(t, "ws", ws.New(ws.Config{}), nil)
+		listener := site{ws.NewWith(ws.Config{Mounted: true})}
+		p := pair(t, "ws", ws.New(), nil)
 		p.Listener = listener
 		return p
 	})
@@ -94,7 +94,7 @@ func answered(t *testing.T, to identity.Address, request string) int {
 
 func TestRequests(t *testing.T) {
 	for _, mounted := range []bool{false, true} {
-		tr := ws.New(ws.Config{Mounted: mounted, Origins: []string{"*.example.org", "https://one.example.com:8443"}})
+		tr := ws.NewWith(ws.Config{Mounted: mounted, Origins: []string{"*.example.org", "https://one.example.com:8443"}})
 		defer tr.Close()
 		local := conn.Local{Key: newKey(t)}
 		var listener conn.Transport = tr
@@ -135,7 +135,7 @@ func TestRequests(t *testing.T) {
 
 // Redirects are not followed: a node's address is where it is.
 func TestRedirect(t *testing.T) {
-	tr := ws.New(ws.Config{})
+	tr := ws.New()
 	defer tr.Close()
 	local := conn.Local{Key: newKey(t)}
 	l, err := tr.Listen(t.Context(), local, identity.Address{Scheme: "ws", Host: "127.0.0.1:0"})
@@ -159,7 +159,7 @@ func TestRedirect(t *testing.T) {
 // The outer certificate of wss is checked by the rules of the dialling side.
 func TestOuterCertificate(t *testing.T) {
 	certificate, _ := authority(t)
-	tr := ws.New(ws.Config{ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
+	tr := ws.NewWith(ws.Config{ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
 	defer tr.Close()
 	local := conn.Local{Key: newKey(t)}
 	l, err := tr.Listen(t.Context(), local, identity.Address{Scheme: "wss", Host: "127.0.0.1:0"})
@@ -186,13 +186,13 @@ func TestConfigIsChecked(t *testing.T) {
 		{ws.Config{Mounted: true}, identity.Address{Scheme: "wss", Host: "127.0.0.1:0"}, "Config.Mounted"},
 		{ws.Config{}, identity.Address{Scheme: "ws", Host: "127.0.0.1:0", Path: "/%zz"}, "not one of HTTP"},
 	} {
-		tr := ws.New(c.config)
+		tr := ws.NewWith(c.config)
 		if l, err := tr.Listen(t.Context(), local, c.at); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Listen with %+v at %s: %v, %v; want an error that names %s", c.config, c.at, l, err, c.want)
 		}
 		tr.Close()
 	}
-	tr := ws.New(ws.Config{Mounted: true})
+	tr := ws.NewWith(ws.Config{Mounted: true})
 	defer tr.Close()
 	at := identity.Address{Scheme: "wss", Host: "node.example.org:443"}
 	if _, err := tr.Listen(t.Context(), local, at); err != nil {

@@ -37,7 +37,7 @@ func newListener(t testing.TB, config Config, path string) *listener {
 	t.Helper()
 	local := conn.Local{Key: newKey(t)}.WithDefaults()
 	return &listener{
-		Handshakes: secure.NewHandshakes(local.MaxHandshakes), transport: New(config), local: local,
+		Handshakes: secure.NewHandshakes(local.MaxHandshakes), transport: NewWith(config), local: local,
 		addr: identity.Address{Scheme: "ws", Host: "node:1", Path: path}, path: path,
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // A Transport makes WebSocket connections. It implements [conn.Transport] for
-// the schemes "ws" and "wss". Make one with [New].
+// the schemes "ws" and "wss". Make one with [New] or [NewWith].
 type Transport struct {
 	config Config
 	wrong  error // with config
@@ -27,10 +27,13 @@ type Transport struct {
 
 var _ conn.Transport = (*Transport)(nil)
 
-// New returns a transport that listens nowhere yet. What is wrong with config is
-// an error of Dial and Listen.
-func New(config Config) *Transport {
-	return &Transport{config: config, wrong: config.check(), dials: secure.NewDials(), listeners: map[*listener]struct{}{}}
+// New returns a transport that listens nowhere yet.
+func New() *Transport { return NewWith(Config{}) }
+
+// NewWith is [New] with a configuration. If that is not valid, every Dial and
+// Listen says so.
+func NewWith(c Config) *Transport {
+	return &Transport{config: c, wrong: c.check(), dials: secure.NewDials(), listeners: map[*listener]struct{}{}}
 }
 
 // Schemes returns "ws" and "wss".

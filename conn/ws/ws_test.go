@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	conntest.Run(t, func(t *testing.T) conntest.Pair {
-		return pair(t, "ws", ws.New(ws.Config{}), ws.New(ws.Config{}))
+		return pair(t, "ws", ws.New(), ws.New())
 	})
 }
 
@@ -35,8 +35,8 @@ func TestConformanceOverTLS(t *testing.T) {
 	certificate, roots := authority(t)
 	conntest.Run(t, func(t *testing.T) conntest.Pair {
 		return pair(t, "wss",
-			ws.New(ws.Config{DialTLS: &tls.Config{RootCAs: roots}}),
-			ws.New(ws.Config{ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}))
+			ws.NewWith(ws.Config{DialTLS: &tls.Config{RootCAs: roots}}),
+			ws.NewWith(ws.Config{ListenTLS: &tls.Config{Certificates: []tls.Certificate{certificate}}}))
 	})
 }
 

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 		seeds = append(seeds, seed)
 	}
 	m, err := newMember(parts{
-		transports: []conn.Transport{webtransport.New(webtransport.Config{}), ws.New(ws.Config{})},
+		transports: []conn.Transport{webtransport.New(), ws.New()},
 		seeds:      seeds, leaf: true, meter: NewMeter(true, *rate, *count),
 	})
 	if err != nil {

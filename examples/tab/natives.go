@@ -67,7 +67,7 @@ func startNatives(ctx context.Context, p plan) (*natives, error) {
 func (n *natives) startFront(ctx context.Context, p plan, seeds []identity.PeerAddress) (*member, error) {
 	m, err := newMember(parts{
 		transports: []conn.Transport{
-			tcp.New(), p.through(ws.New(ws.Config{Origins: p.origins})), p.through(webtransport.New(webtransport.Config{Origins: p.origins})),
+			tcp.New(), p.through(ws.NewWith(ws.Config{Origins: p.origins})), p.through(webtransport.NewWith(webtransport.Config{Origins: p.origins})),
 		},
 		seeds: seeds, meter: NewMeter(false, p.rate, p.count),
 	})

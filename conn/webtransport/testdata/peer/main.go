@@ -38,9 +38,9 @@ func run(peerText, totalText string) error {
 		return err
 	}
 	at := peer.Addresses[0]
-	var t conn.Transport = ws.New(ws.Config{})
+	var t conn.Transport = ws.New()
 	if at.Scheme == "wt" {
-		t = webtransport.New(webtransport.Config{})
+		t = webtransport.New()
 	}
 	if _, err := t.Listen(context.Background(), conn.Local{Key: key}, at); err == nil {
 		return fmt.Errorf("a browser listens")

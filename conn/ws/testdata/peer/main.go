@@ -37,7 +37,7 @@ func run(peerText, totalText string) error {
 	if err != nil {
 		return err
 	}
-	t := ws.New(ws.Config{})
+	t := ws.New()
 	if _, err := t.Listen(context.Background(), conn.Local{Key: key}, peer.Addresses[0]); err == nil {
 		return fmt.Errorf("a browser listens")
 	}
