@@ -314,3 +314,36 @@ func TestG11RenewedByTheOther(t *testing.T) {
 		}
 	})
 }
+
+// Connections that break as soon as they are there do not keep a node busy: it
+// waits longer and longer, as long as nothing gets through.
+func TestG11FlappingRoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := durableBench(t)
+		pa, pb := newCounter(t), newCounter(t)
+		na, nb := b.with(1, pa.probe), b.with(2, pb.probe)
+		c := connect(t, na, nb)
+		get(t, pb.connected, "OnConnect of b")
+		for range 30_000 {
+			time.Sleep(time.Millisecond)
+			b.cut(na, nb)
+		}
+		if n := na.count("conns_renewed"); n < 5 || n > 30 {
+			t.Errorf("renewed %d times in 30 s, want a few times", n)
+		}
+		began := time.Now()
+		for range 1000 {
+			pa.send(c.ID, 1)
+			for synctest.Wait(); pb.got < pa.next; synctest.Wait() {
+				time.Sleep(time.Millisecond)
+			}
+			b.cut(na, nb)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("1000 breaks after messages that got through took %v, want no waits", took)
+		}
+		if s := na.State(); len(s.Conns) != 1 || s.Conns[0].ID != c.ID {
+			t.Errorf("%+v, want the link that there was", s.Conns)
+		}
+	})
+}

@@ -20,6 +20,10 @@ type renewal struct {
 	arriving  int                // connections that the other end may already have moved to
 	carried   bool               // it has been on a connection
 
+	opened time.Time // when the last connection was
+	mark   uint64    // the link's progress by then
+	flaps  int       // connections in a row that broke soon and carried nothing
+
 	at     identity.Address // where the connection in use was dialled; zero: the other end has
 	since  time.Time        // when that was
 	move   env.Timer        // preferred addresses are dialled then; nil: none are, or now
@@ -37,6 +41,11 @@ func (l *link) suspend(err error) {
 		return
 	}
 	l.stay()
+	if n.env.Now().Sub(r.opened) < settling && l.session.progress() == r.mark {
+		r.flaps++
+	} else {
+		r.flaps = 0
+	}
 	if r.limit == nil {
 		r.limit = n.env.AfterFunc(n.cfg.Limits.ResumeTime, func() {
 			l.abort(&conn.CloseError{Code: conn.CodeUnreachable, Reason: "no connection took the place of the one that broke within Limits.ResumeTime", Err: err})
@@ -88,37 +97,58 @@ func (l *link) reachableAt(addresses []identity.Address) {
 	l.planMove()
 }
 
-// renew dials until the link is on a connection again, or has ended.
+// renew dials until the link is on a connection again, or has ended: at once, unless
+// the last two connections were of no use, and then less and less often.
 func (l *link) renew() {
 	n := l.n
-	for fails := 0; ; fails++ {
-		if fails > 0 {
-			n.pause(l.ctx, min(n.backoff(fails), maxRenewPause))
+	for fails := 0; ; {
+		peer, wait := l.renewable(fails)
+		if wait > 0 {
+			n.pause(l.ctx, wait)
+			peer, _ = l.renewable(fails)
 		}
-		n.mu.Lock()
-		if fails == 0 && l.renewal.arriving > 0 { // the news of that is slower than the end of the old connection
-			n.mu.Unlock()
-			n.pause(l.ctx, headStart)
-			n.mu.Lock()
-		}
-		if l.renewal.limit == nil || l.ctx.Err() != nil {
-			l.renewal.dialling = false
-			n.mu.Unlock()
+		if peer.ID.IsZero() {
 			return
 		}
-		peer := identity.PeerAddress{ID: l.node, Addresses: l.renewal.addresses}
-		n.mu.Unlock()
+		before := l.renewals.Load()
 		ctx, cancel := env.WithTimeout(n.env, l.ctx, n.cfg.Limits.DialTime)
 		if _, err := n.dial(ctx, &dial{peer: peer, renews: l}); err != nil {
 			l.log.Debug("no other connection yet", "peer", l.node.Short(), "err", err)
 		}
 		cancel()
+		if fails++; l.renewals.Load() > before { // whoever dialled
+			fails = 0
+		}
 	}
+}
+
+// renewable returns whom to dial, after how long, for the renewal of a link that
+// failed so often. There is nobody if it is on a connection again, or has ended: then
+// the renewal is over.
+func (l *link) renewable(fails int) (peer identity.PeerAddress, wait time.Duration) {
+	n := l.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := &l.renewal
+	if r.limit == nil || l.ctx.Err() != nil {
+		r.dialling = false
+		return identity.PeerAddress{}, 0
+	}
+	if fails = max(fails, r.flaps-1); fails > 0 {
+		wait = min(n.backoff(fails), maxRenewPause)
+	} else if r.arriving > 0 { // the news of that is slower than the end of the old connection
+		wait = headStart
+	}
+	return identity.PeerAddress{ID: l.node, Addresses: r.addresses}, wait
 }
 
 // maxRenewPause bounds the time between two dials for a link whose connection
 // broke.
 const maxRenewPause = 2 * time.Second
+
+// settling is how long a connection has to last to be of use, unless messages got
+// through.
+const settling = time.Second
 
 // headStart is how long a connection on which this end has said hello already has
 // to take the place of one that broke, before others are dialled.
@@ -153,6 +183,7 @@ func (l *link) renewed(o *candidate) {
 		l.n.count.renewed.Add(1)
 	}
 	r.carried = true
+	r.opened, r.mark = l.n.env.Now(), l.session.progress()
 	if l.session.ch.On() != durable.Carrier(o.c) {
 		return // it has broken, or another has taken its place
 	}

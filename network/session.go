@@ -94,6 +94,12 @@ func (k kept) offer() durable.Offer {
 	return o
 }
 
+// progress grows with every message that comes, or is known to have arrived.
+func (s *session) progress() uint64 {
+	c := s.ch.Counts()
+	return c.Received + c.Sent - uint64(c.Waiting) - c.Unknown
+}
+
 // attach moves the session to a connection.
 func (s *session) attach(o *candidate) error {
 	if err := s.ch.Attach(o.c, o.theirs, o.number, o.in.rest()); err != nil {
