@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/plexus-net/plexus/internal/fd"
 )
 
 const (
@@ -48,7 +50,7 @@ type wire struct {
 
 func newWire(nc net.Conn) *wire {
 	w := &wire{Conn: nc}
-	if canFill {
+	if fd.CanRead {
 		if sc, ok := nc.(syscall.Conn); ok {
 			if raw, err := sc.SyscallConn(); err == nil {
 				w.raw, w.fill = raw, w.fillFrom
@@ -94,9 +96,9 @@ func torn(err error) error {
 }
 
 // fillFrom reads from a socket that is ready; false: it was not.
-func (w *wire) fillFrom(fd uintptr) bool {
+func (w *wire) fillFrom(socket uintptr) bool {
 	w.in = readBuffers.Get().(*[readBuffer]byte)
-	n, again, err := readSocket(fd, w.in[:])
+	n, again, err := fd.Read(socket, w.in[:])
 	if again {
 		w.release()
 		return false

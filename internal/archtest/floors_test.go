@@ -18,6 +18,7 @@ import (
 var floors = map[string]int{
 	"identity":        0,
 	"internal/env":    0,
+	"internal/fd":     0,
 	"internal/frames": 0,
 	"internal/origin": 0,
 

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/plexus-net/plexus/internal/fd"
 )
 
 // ErrNotBuffered is the error of [Reader.TryFill] where nothing is there to be
@@ -64,7 +66,7 @@ func NewReader(r io.Reader) *Reader {
 	t := &Reader{r: r, want: minBlock, now: time.Now}
 	switch c := r.(type) {
 	case *net.TCPConn, *net.UnixConn:
-		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil && canReadFD {
+		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil && fd.CanRead {
 			t.raw, t.try = raw, t.readFD
 		}
 	}
@@ -161,10 +163,10 @@ func (r *Reader) fill(need int, wait bool) error {
 }
 
 // readFD reads what is there. That it returns false makes the poller wait.
-func (r *Reader) readFD(fd uintptr) bool {
+func (r *Reader) readFD(socket uintptr) bool {
 	r.room()
 	b := r.block.b
-	n, again, err := readSocket(fd, b[len(b):cap(b)])
+	n, again, err := fd.Read(socket, b[len(b):cap(b)])
 	switch {
 	case again && r.wait:
 		if r.at == len(b) {

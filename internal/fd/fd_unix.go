@@ -1,17 +1,17 @@
 //go:build unix
 
-package secure
+package fd
 
 import (
 	"os"
 	"syscall"
 )
 
-// canFill says that readSocket works.
-const canFill = true
+// CanRead says that Read works.
+const CanRead = true
 
-// readSocket reads from a non-blocking socket; again: nothing was there.
-func readSocket(fd uintptr, p []byte) (n int, again bool, err error) {
+// Read reads from a non-blocking socket; again: nothing was there.
+func Read(fd uintptr, p []byte) (n int, again bool, err error) {
 	for {
 		n, err = syscall.Read(int(fd), p)
 		switch err {

@@ -1,0 +1,61 @@
+package fd_test
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/plexus-net/plexus/internal/fd"
+)
+
+// Read tells data, nothing yet, the end, and errors apart.
+func TestRead(t *testing.T) {
+	if !fd.CanRead {
+		t.Skip("not on this system")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	x, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer y.Close()
+	raw, err := y.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 10)
+	// read waits until there is something, or not.
+	read := func(wait bool) (n int, again bool) {
+		if e := raw.Read(func(s uintptr) bool {
+			n, again, err = fd.Read(s, p)
+			return !again || !wait
+		}); e != nil || err != nil {
+			t.Fatal(e, err)
+		}
+		return n, again
+	}
+	if n, again := read(false); n != 0 || !again {
+		t.Errorf("read %d bytes, again %t, where there is nothing", n, again)
+	}
+	if _, err := x.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if n, again := read(true); string(p[:n]) != "hello" || again {
+		t.Errorf("read %q, again %t", p[:n], again)
+	}
+	x.Close()
+	if n, again := read(true); n != 0 || again {
+		t.Errorf("read %d bytes, again %t, at the end", n, again)
+	}
+	if _, _, err := fd.Read(^uintptr(0), p); err == nil {
+		t.Error("Read of no descriptor: no error")
+	}
+}
