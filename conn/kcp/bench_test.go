@@ -1,59 +1,29 @@
 package kcp_test
 
 import (
+	"fmt"
 	"io"
 	"net"
-	"sync"
 	"testing"
-	"time"
 
 	raw "github.com/xtaci/kcp-go/v5"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/kcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
-const (
-	roundBytes = 2 << 20
-	writeBytes = 16 << 10
-)
-
-// BenchmarkRatio sends one way, by turns over a Conn and over kcp-go alone with
-// the same settings and neither encryption nor an end, and reports the rate of
-// the Conn and its ratio to the other.
-func BenchmarkRatio(b *testing.B) {
-	c := kcp.Config{IgnoreLoss: true}
-	w, r := connPair(b, c)
-	rawW, rawR := rawPair(b)
-	var theirs, ours time.Duration
-	carry(b, rawW, rawR) // both are warm
-	carry(b, w, r)
-	b.ResetTimer()
-	for range b.N {
-		theirs += carry(b, rawW, rawR)
-		ours += carry(b, w, r)
+// BenchmarkOneWay sends one way in writes of one size over a Conn, beside kcp-go
+// alone with the same settings and neither encryption nor an end.
+func BenchmarkOneWay(b *testing.B) {
+	for _, size := range []int{256, 16 << 10} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			w, r := connPair(b, kcp.Config{IgnoreLoss: true})
+			rawW, rawR := rawPair(b)
+			yardstick.Compare(b, size, []yardstick.Lane{{W: rawW, R: rawR}}, []yardstick.Lane{{W: w, R: r}})
+		})
 	}
-	b.ReportMetric(float64(b.N)*roundBytes/1e6/ours.Seconds(), "conn-MB/s")
-	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "x-raw")
-}
-
-func carry(b *testing.B, w io.Writer, r io.Reader) time.Duration {
-	start := time.Now()
-	var work sync.WaitGroup
-	work.Go(func() {
-		if _, err := io.CopyN(io.Discard, r, roundBytes); err != nil {
-			b.Error(err)
-		}
-	})
-	p := make([]byte, writeBytes)
-	for range roundBytes / writeBytes {
-		if _, err := w.Write(p); err != nil {
-			b.Fatal(err)
-		}
-	}
-	work.Wait()
-	return time.Since(start)
 }
 
 func connPair(b *testing.B, c kcp.Config) (x, y conn.Conn) {

@@ -1,13 +1,12 @@
 package quic_test
 
 import (
-	"io"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/plexus-net/plexus/conn/quic"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // TestAllocations: to carry a message allocates nothing in this package, neither
@@ -21,9 +20,9 @@ func TestAllocations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const messages = 5000
 			x, y := newEnvWith(t, config).connect(t)
-			carry(t, x, y, messages) // what is made once has been made
+			yardstick.Carry(t, yardstick.Lane{W: x, R: y}, 1<<10, messages) // what is made once has been made
 			ours, others := allocated()
-			carry(t, x, y, messages)
+			yardstick.Carry(t, yardstick.Lane{W: x, R: y}, 1<<10, messages)
 			oursNow, othersNow := allocated()
 			t.Logf("%d messages: %d allocations here, %d in quic-go and beneath", messages, oursNow-ours, othersNow-others)
 			if got := oursNow - ours; got > messages/100 {
@@ -34,26 +33,6 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 	}
-}
-
-// carry sends messages of 1 KiB from w to r, which reads them meanwhile.
-func carry(t *testing.T, w io.Writer, r io.Reader, messages int) {
-	p, q := make([]byte, 1<<10), make([]byte, 1<<10)
-	var work sync.WaitGroup
-	work.Go(func() {
-		for range messages {
-			if _, err := io.ReadFull(r, q); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	})
-	for range messages {
-		if _, err := w.Write(p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	work.Wait()
 }
 
 // allocated returns how many allocations this process has made: those that code

@@ -3,12 +3,9 @@ package quic_test
 import (
 	"context"
 	"crypto/tls"
-	"io"
+	"fmt"
 	"net"
-	"strconv"
-	"sync"
 	"testing"
-	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 
@@ -16,55 +13,32 @@ import (
 	"github.com/plexus-net/plexus/conn/quic"
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
-// BenchmarkBulk compares one direction of a Conn, with and without UDP_GRO, with
-// a stream of quic-go alone, by turns in one run. The ratios are rates by that
-// of quic-go: "ratio" of a Conn as it is, "same" with the batching of quic-go.
-func BenchmarkBulk(b *testing.B) {
-	for _, size := range []int{64, 1 << 10, 16 << 10, 256 << 10} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			rawOut, rawIn := newRaw(b).stream(b)
-			plainOut, plainIn := newEnvWith(b, quic.Config{NoGRO: true}).connect(b)
-			out, in := newEnv(b).connect(b)
-			var raw, plain, ours, bytes float64
-			for b.Loop() {
-				n := min(16<<20/size, 100_000)
-				raw += bulk(b, rawOut, rawIn, size, n)
-				plain += bulk(b, plainOut, plainIn, size, n)
-				ours += bulk(b, out, in, size, n)
-				bytes += float64(n * size)
-			}
-			b.ReportMetric(bytes/raw/1e6, "quic-go-MB/s")
-			b.ReportMetric(bytes/ours/1e6, "MB/s")
-			b.ReportMetric(raw/ours, "ratio")
-			b.ReportMetric(raw/plain, "same")
-		})
-	}
-}
-
-// bulk writes n messages and returns the seconds until they have been read.
-func bulk(b *testing.B, w io.Writer, r io.Reader, size, n int) float64 {
-	began := time.Now()
-	var work sync.WaitGroup
-	work.Go(func() {
-		p := make([]byte, 256<<10)
-		for left := size * n; left > 0; {
-			got, err := r.Read(p)
-			if left -= got; err != nil {
-				b.Error(err)
-				return
+// BenchmarkOneWay sends one way in writes of one size over Conns, beside streams of
+// quic-go alone: as they are ("gro"), and with the batching of quic-go ("same").
+func BenchmarkOneWay(b *testing.B) {
+	for _, conns := range []int{1, 10, 100} {
+		for _, size := range []int{1, 16, 128, 256, 4096, 16 << 10, 32 << 10, 256 << 10, 1 << 20} {
+			for _, c := range []struct {
+				name   string
+				config quic.Config
+			}{{"gro", quic.Config{}}, {"same", quic.Config{NoGRO: true}}} {
+				b.Run(fmt.Sprintf("%s/conns=%d/size=%d", c.name, conns, size), func(b *testing.B) {
+					bare, env := newRaw(b), newEnvWith(b, c.config)
+					var raw, ours []yardstick.Lane
+					for range conns {
+						out, in := bare.stream(b)
+						raw = append(raw, yardstick.Lane{W: out, R: in})
+						x, y := env.connect(b)
+						ours = append(ours, yardstick.Lane{W: x, R: y})
+					}
+					yardstick.Compare(b, size, raw, ours)
+				})
 			}
 		}
-	})
-	p := make([]byte, size)
-	for range n {
-		if _, err := w.Write(p); err != nil {
-			b.Fatal(err)
-		}
 	}
-	work.Wait()
-	return time.Since(began).Seconds()
 }
 
 // BenchmarkConnect compares setting up and closing connections.

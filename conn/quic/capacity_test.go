@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 var capacity = flag.Int("quic.conns", 0, "run TestCapacity with so many connections, such as 10048, a multiple of 64: it takes a minute and 1 GB")
@@ -66,7 +68,7 @@ func TestCapacity(t *testing.T) {
 // costs.
 func holdMany(t *testing.T, what string, dial func(context.Context) (func(), error), accept func(context.Context) error) float64 {
 	count := *capacity
-	before, goroutines, began := memory(), runtime.NumGoroutine(), time.Now()
+	before, goroutines, began := yardstick.Memory(), runtime.NumGoroutine(), time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var work sync.WaitGroup
@@ -100,20 +102,11 @@ func holdMany(t *testing.T, what string, dial func(context.Context) (func(), err
 	work.Wait()
 	took := time.Since(began)
 	n := float64(len(ends))
-	cost := float64(memory()-before) / n
+	cost := float64(yardstick.Memory()-before) / n
 	t.Logf("%s: %d connections: %.1f KiB and %.1f goroutines each for both ends, %.0f handshakes/s",
 		what, len(ends), cost/1024, float64(runtime.NumGoroutine()-goroutines)/n, n/took.Seconds())
 	for _, end := range ends {
 		end()
 	}
 	return cost
-}
-
-// memory returns what heap and stacks hold.
-func memory() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/quic"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // TestPeerWithoutStreams: an older version takes none. That is an error that says
@@ -140,7 +141,7 @@ func TestStreamsNobodyAccepts(t *testing.T) {
 	first := send(t, x, y) // so that the window of the Conn has grown
 	first.await(t, 2)
 	first.finish(t)
-	before := memory()
+	before := yardstick.Memory()
 	carried, opened := 0, 0
 	for {
 		ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -157,7 +158,7 @@ func TestStreamsNobodyAccepts(t *testing.T) {
 		}
 		carried += n
 	}
-	if held := memory() - before; opened != 8 || held > 4<<20 {
+	if held := yardstick.Memory() - before; opened != 8 || held > 4<<20 {
 		t.Errorf("%d streams were opened, %d KiB sent on them, and %d KiB are held for that; want 8 and at most 4 MiB", opened, carried>>10, held>>10)
 	}
 	there := send(t, x, y)

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // All benchmarks compare with net.Conn in the same run, and report the ratio of
@@ -52,163 +52,7 @@ func (m *meter) OnMessage(_ context.Context, _ *raw.Conn, msg []byte) {
 	}
 }
 
-// A yard is the yardstick for small messages: appended to a buffer that a
-// goroutine swaps and writes whenever it is idle.
-type yard struct {
-	w          net.Conn
-	mu         sync.Mutex // guards what follows
-	more, less sync.Cond
-	buf, spare []byte
-	closed     bool
-}
-
-func newYard(w net.Conn) *yard {
-	y := &yard{w: w}
-	y.more.L, y.less.L = &y.mu, &y.mu
-	go y.flush()
-	return y
-}
-
-func (y *yard) send(msg []byte) {
-	y.mu.Lock()
-	for len(y.buf) > 256<<10 {
-		y.less.Wait()
-	}
-	y.buf, _ = frames{}.Encode(y.buf, msg)
-	y.more.Signal()
-	y.mu.Unlock()
-}
-
-func (y *yard) flush() {
-	for {
-		y.mu.Lock()
-		for len(y.buf) == 0 && !y.closed {
-			y.more.Wait()
-		}
-		if len(y.buf) == 0 {
-			y.mu.Unlock()
-			return
-		}
-		out := y.buf
-		y.buf = y.spare[:0]
-		y.less.Broadcast()
-		y.mu.Unlock()
-		if _, err := y.w.Write(out); err != nil {
-			return
-		}
-		y.spare = out
-	}
-}
-
-func (y *yard) close() {
-	y.mu.Lock()
-	y.closed = true
-	y.more.Signal()
-	y.mu.Unlock()
-}
-
-// receive reads frames until there were n.
-func receive(c net.Conn, n int) {
-	buf := make([]byte, 256<<10)
-	r, w := 0, 0
-	for n > 0 {
-		k, err := c.Read(buf[w:])
-		if err != nil {
-			return
-		}
-		w += k
-		for n > 0 {
-			took, _, _ := frames{}.Decode(buf[r:w])
-			if took == 0 {
-				break
-			}
-			r += took
-			n--
-		}
-		if r == w {
-			r, w = 0, 0
-		} else if len(buf)-w < len(buf)/2 {
-			r, w = 0, copy(buf, buf[r:w])
-		}
-	}
-}
-
-// tcpPairs returns the ends of n connections.
-func tcpPairs(b *testing.B, n int) (x, y []net.Conn) {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	for range n {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			b.Fatal(err)
-		}
-		s, err := l.Accept()
-		if err != nil {
-			b.Fatal(err)
-		}
-		x, y = append(x, c), append(y, s)
-	}
-	b.Cleanup(func() {
-		for i := range x {
-			x[i].Close()
-			y[i].Close()
-		}
-	})
-	return x, y
-}
-
-// rounds is how often the two sides of a comparison take turns.
-const rounds = 8
-
-// rawTime sends messages over net.Conns: with one write each from 4 KiB, below
-// with the yardstick that batches.
-func rawTime(b *testing.B, x, y []net.Conn, size, each int) time.Duration {
-	msg := make([]byte, size)
-	var work sync.WaitGroup
-	began := time.Now()
-	for i := range x {
-		if size >= 4096 {
-			work.Go(func() { receiveWhole(y[i], each*size) })
-			work.Go(func() {
-				for range each {
-					if _, err := x[i].Write(msg); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-			continue
-		}
-		work.Go(func() { receive(y[i], each) })
-		work.Go(func() {
-			s := newYard(x[i])
-			for range each {
-				s.send(msg)
-			}
-			s.close()
-		})
-	}
-	work.Wait()
-	return time.Since(began)
-}
-
-// receiveWhole reads n bytes through a large buffer.
-func receiveWhole(c net.Conn, n int) {
-	buf := make([]byte, 256<<10)
-	for n > 0 {
-		k, err := c.Read(buf)
-		if err != nil {
-			return
-		}
-		n -= k
-	}
-}
-
-// nodeTime does the same with nodes.
+// nodeTime sends messages over each connection and returns when all have come.
 func nodeTime(b *testing.B, m *meter, all []*raw.Conn, size, each int) time.Duration {
 	m.got.Store(0)
 	m.want.Store(int64(each * len(all)))
@@ -240,9 +84,7 @@ func BenchmarkOneWay(b *testing.B) {
 	for _, conns := range []int{1, 10, 100} {
 		for _, size := range []int{1, 16, 128, 256, 4096, 32768, 1 << 20} {
 			b.Run(fmt.Sprintf("conns=%d/size=%d", conns, size), func(b *testing.B) {
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				x, y := tcpPairs(b, conns)
+				bare := yardstick.Lanes(yardstick.TCP(b, conns))
 				m := &meter{ended: make(chan struct{}, 1)}
 				_, addr := listen(b, m, raw.Config{MaxPerPrefix: -1, MaxFrame: 2 << 20})
 				client := start(b, frames{}, raw.Config{MaxPerPrefix: -1})
@@ -250,16 +92,9 @@ func BenchmarkOneWay(b *testing.B) {
 				for range conns {
 					all = append(all, connect(b, client, addr))
 				}
-				each := max(1, b.N/conns/rounds)
-				var rawTook, took time.Duration
-				for range rounds { // in turns: the machine is not the same all the time
-					b.StopTimer()
-					rawTook += rawTime(b, x, y, size, each)
-					b.StartTimer()
-					took += nodeTime(b, m, all, size, each)
-				}
-				ofRaw(b, rawTook, took)
-				b.ReportMetric(float64(rounds*each*conns)/took.Seconds(), "msg/s")
+				yardstick.ByTurns(b, size, conns,
+					func(each int) time.Duration { return yardstick.Messages(b, bare, size, each) },
+					func(each int) time.Duration { return nodeTime(b, m, all, size, each) })
 			})
 		}
 	}
@@ -379,21 +214,12 @@ func BenchmarkNode(b *testing.B) {
 	}
 }
 
-// memory is what is in use: heap and stacks.
-func memory() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
-}
-
 // BenchmarkIdle measures the memory of an idle connection, both ends, beyond two
 // net.Conns with a goroutine each that reads. Run it with -benchtime 1x.
 func BenchmarkIdle(b *testing.B) {
 	const conns = 1000
-	before := memory()
-	x, y := tcpPairs(b, conns)
+	before := yardstick.Memory()
+	x, y := yardstick.TCP(b, conns)
 	for i := range conns {
 		for _, c := range []net.Conn{x[i], y[i]} {
 			go func() {
@@ -405,8 +231,8 @@ func BenchmarkIdle(b *testing.B) {
 			}()
 		}
 	}
-	bare := memory() - before
-	before = memory()
+	bare := yardstick.Memory() - before
+	before = yardstick.Memory()
 	m := &meter{ended: make(chan struct{}, 1)}
 	m.want.Store(conns)
 	a, addr := listen(b, m, raw.Config{MaxConns: -1, MaxPerPrefix: -1})
@@ -418,7 +244,7 @@ func BenchmarkIdle(b *testing.B) {
 	}
 	<-m.ended
 	until(b, "all are there", func() bool { return a.NumConnected() == conns })
-	own := memory() - before
+	own := yardstick.Memory() - before
 	b.ReportMetric(float64(bare)/(2*conns), "raw-B/end")
 	b.ReportMetric(float64(own-bare)/(2*conns), "more-B/end")
 	b.ReportMetric(0, "ns/op")

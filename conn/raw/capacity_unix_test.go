@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // BenchmarkCapacity has 9000 live connections in one process, which takes 18000
@@ -25,7 +26,7 @@ func BenchmarkCapacity(b *testing.B) {
 	}
 	m := &meter{ended: make(chan struct{}, 1)}
 	m.want.Store(conns)
-	before := memory()
+	before := yardstick.Memory()
 	a, addr := listen(b, &echoing{}, raw.Config{MaxConns: -1, MaxPerPrefix: -1})
 	client := start(b, m, raw.Config{MaxConns: -1, MaxPerPrefix: -1})
 	began := time.Now()
@@ -34,7 +35,7 @@ func BenchmarkCapacity(b *testing.B) {
 	}
 	until(b, "all are there", func() bool { return a.NumConnected() == conns })
 	b.ReportMetric(conns/time.Since(began).Seconds(), "conns/s")
-	b.ReportMetric(float64(memory()-before)/(2*conns), "B/end")
+	b.ReportMetric(float64(yardstick.Memory()-before)/(2*conns), "B/end")
 	if failed := client.Broadcast([]byte("are you there?")); failed != nil {
 		b.Errorf("%d sends failed", len(failed))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // hop passes messages on.
@@ -43,7 +44,7 @@ func chain(b *testing.B, nodes int, now bool) (send func([]byte) error, back <-c
 
 // rawChain is that of net.Conns, with a goroutine that copies in each place.
 func rawChain(b *testing.B, nodes, size int) (send func([]byte) error, back <-chan struct{}) {
-	x, y := tcpPairs(b, nodes)
+	x, y := yardstick.TCP(b, nodes)
 	end := make(chan struct{}, 1)
 	for i := range nodes {
 		go func() {

@@ -3,10 +3,9 @@ package tcp_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
-	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -14,45 +13,23 @@ import (
 	"github.com/plexus-net/plexus/conn/secure"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
-// BenchmarkBulk compares one direction of a Conn with crypto/tls alone.
-func BenchmarkBulk(b *testing.B) {
-	for _, size := range []int{64, 64 << 10, 256 << 10} {
-		name := strconv.Itoa(size)
-		b.Run(name+"/tls", func(b *testing.B) {
-			x, y := rawPair(b)
-			bulk(b, x, y, size)
-		})
-		b.Run(name+"/conn", func(b *testing.B) {
-			x, y := connPair(b)
-			bulk(b, x, y, size)
-		})
-	}
-}
-
-func bulk(b *testing.B, w io.Writer, r io.Reader, size int) {
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	var work sync.WaitGroup
-	work.Go(func() {
-		p := make([]byte, 256<<10)
-		for left := size * b.N; left > 0; {
-			n, err := r.Read(p)
-			if left -= n; err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	p := make([]byte, size)
-	b.ResetTimer()
-	for range b.N {
-		if _, err := w.Write(p); err != nil {
-			b.Fatal(err)
+// BenchmarkOneWay sends one way in writes of one size over Conns, beside what is
+// beneath them: plain connections TCP, secured ones crypto/tls.
+func BenchmarkOneWay(b *testing.B) {
+	for _, conns := range []int{1, 10, 100} {
+		for _, size := range []int{1, 16, 128, 256, 4096, 32 << 10, 256 << 10, 1 << 20} {
+			b.Run(fmt.Sprintf("plain/conns=%d/size=%d", conns, size), func(b *testing.B) {
+				e := newEnvOf(b, tcp.NewPlain(tcp.Config{}))
+				yardstick.Compare(b, size, yardstick.Lanes(yardstick.TCP(b, conns)), e.lanes(b, conns))
+			})
+			b.Run(fmt.Sprintf("tls/conns=%d/size=%d", conns, size), func(b *testing.B) {
+				yardstick.Compare(b, size, rawLanes(b, conns), newEnv(b).lanes(b, conns))
+			})
 		}
 	}
-	work.Wait()
 }
 
 // BenchmarkConnect compares setting up and closing connections.
@@ -86,19 +63,19 @@ func BenchmarkIdleMemory(b *testing.B) {
 	const count = 200
 	measure := func(b *testing.B, connect func() (io.ReadWriter, io.ReadWriter)) {
 		for b.Loop() {
-			before := memory()
+			before := yardstick.Memory()
 			var keep []io.ReadWriter
 			var readers sync.WaitGroup
 			for range count {
 				x, y := connect()
-				carry(b, x, y)
-				carry(b, y, x)
+				yardstick.Carry(b, yardstick.Lane{W: x, R: y}, 1<<20, 1)
+				yardstick.Carry(b, yardstick.Lane{W: y, R: x}, 1<<20, 1)
 				for _, c := range []io.ReadWriter{x, y} {
 					keep = append(keep, c)
 					readers.Go(func() { _, _ = c.Read(make([]byte, 1)) }) // ends when closed
 				}
 			}
-			b.ReportMetric(float64(memory()-before)/count/1024, "KiB/connection")
+			b.ReportMetric(float64(yardstick.Memory()-before)/count/1024, "KiB/connection")
 			for _, c := range keep {
 				switch c := c.(type) {
 				case net.Conn:
@@ -125,29 +102,6 @@ func BenchmarkIdleMemory(b *testing.B) {
 	})
 }
 
-func carry(b *testing.B, w io.Writer, r io.Reader) {
-	var work sync.WaitGroup
-	work.Go(func() {
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			b.Error(err)
-		}
-	})
-	if _, err := io.CopyN(io.Discard, r, 1<<20); err != nil {
-		b.Error(err)
-	}
-	work.Wait()
-}
-
-// memory returns the heap and stacks in use.
-func memory() uint64 {
-	for range 3 { // pools empty in two
-		runtime.GC()
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
-}
-
 func rawConfig(b *testing.B) *tls.Config {
 	key, err := identity.Generate()
 	if err != nil {
@@ -160,16 +114,20 @@ func rawConfig(b *testing.B) *tls.Config {
 	return config
 }
 
-func rawPair(b *testing.B) (x, y net.Conn) {
+// rawLanes returns lanes of crypto/tls, with the keys of nodes.
+func rawLanes(b *testing.B, n int) (lanes []yardstick.Lane) {
 	config := rawConfig(b)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	x, y = rawConnect(b, l, config)
-	b.Cleanup(func() { x.Close(); y.Close() })
-	return x, y
+	for range n {
+		x, y := rawConnect(b, l, config)
+		b.Cleanup(func() { x.Close(); y.Close() })
+		lanes = append(lanes, yardstick.Lane{W: x, R: y})
+	}
+	return lanes
 }
 
 func rawConnect(b *testing.B, l net.Listener, config *tls.Config) (x, y net.Conn) {
@@ -199,13 +157,15 @@ type env struct {
 	listen conn.Listener
 }
 
-func newEnv(b testing.TB) *env {
+func newEnv(b testing.TB) *env { return newEnvOf(b, tcp.New()) }
+
+func newEnvOf(b testing.TB, tr *tcp.Transport) *env {
 	key, err := identity.Generate()
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := &env{tr: tcp.New(), local: conn.Local{Key: key}}
-	e.listen, err = e.tr.Listen(context.Background(), e.local, addr("127.0.0.1:0"))
+	e := &env{tr: tr, local: conn.Local{Key: key}}
+	e.listen, err = tr.Listen(context.Background(), e.local, identity.Address{Scheme: tr.Schemes()[0], Host: "127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -225,8 +185,12 @@ func (e *env) connect(b testing.TB) (x, y conn.Conn) {
 	return x, y
 }
 
-func connPair(b *testing.B) (x, y conn.Conn) {
-	x, y = newEnv(b).connect(b)
-	b.Cleanup(func() { x.Close(nil); y.Close(nil) })
-	return x, y
+// lanes returns connections, one way.
+func (e *env) lanes(b testing.TB, n int) (lanes []yardstick.Lane) {
+	for range n {
+		x, y := e.connect(b)
+		b.Cleanup(func() { x.Close(nil); y.Close(nil) })
+		lanes = append(lanes, yardstick.Lane{W: x, R: y})
+	}
+	return lanes
 }

@@ -5,10 +5,10 @@ package webtransport
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"runtime"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -19,30 +19,17 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
-// BenchmarkBulk moves bytes one way over a Conn, and over a stream of
-// webtransport-go with nothing else, in turns. "of-raw" is the rate of the Conn
-// in parts of the other's: what the second layer of TLS costs is in it.
-func BenchmarkBulk(b *testing.B) {
+// BenchmarkOneWay sends one way in writes of one size over a Conn, beside a stream
+// of webtransport-go with nothing else: what the second layer of TLS costs is in it.
+func BenchmarkOneWay(b *testing.B) {
 	for _, size := range []int{64, 4 << 10, 32 << 10, 256 << 10} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
 			rawOut, rawIn := rawPair(b)
 			out, in := connPair(b)
-			carry(b, rawOut, rawIn, 64<<10, 64) // windows grow
-			carry(b, out, in, 64<<10, 64)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			b.ResetTimer()
-			var raw, own time.Duration
-			for left := b.N; left > 0; {
-				n := min(left, max(1, (4<<20)/size))
-				raw += carry(b, rawOut, rawIn, size, n)
-				own += carry(b, out, in, size, n)
-				left -= n
-			}
-			b.ReportMetric(raw.Seconds()/own.Seconds(), "of-raw")
-			b.ReportMetric(float64(b.N)*float64(size)/own.Seconds()/1e6, "conn-MB/s")
+			yardstick.Compare(b, size, []yardstick.Lane{{W: rawOut, R: rawIn}}, []yardstick.Lane{{W: out, R: in}})
 		})
 	}
 }
@@ -51,67 +38,7 @@ func BenchmarkBulk(b *testing.B) {
 func BenchmarkRoundTrip(b *testing.B) {
 	rawOut, rawIn := rawPair(b)
 	out, in := connPair(b)
-	var raw, own time.Duration
-	for left := b.N; left > 0; {
-		n := min(left, 100)
-		raw += pingPong(b, rawOut, rawIn, n)
-		own += pingPong(b, out, in, n)
-		left -= n
-	}
-	b.ReportMetric(own.Seconds()/raw.Seconds(), "x-raw")
-	b.ReportMetric(own.Seconds()/float64(b.N)*1e6, "conn-µs")
-}
-
-func carry(b *testing.B, w io.Writer, r io.Reader, size, count int) time.Duration {
-	var work sync.WaitGroup
-	start := time.Now()
-	work.Go(func() {
-		p := make([]byte, 256<<10)
-		for left := size * count; left > 0; {
-			n, err := r.Read(p[:min(len(p), left)])
-			if left -= n; err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	p := make([]byte, size)
-	for range count {
-		if _, err := w.Write(p); err != nil {
-			b.Fatal(err)
-		}
-	}
-	work.Wait()
-	return time.Since(start)
-}
-
-func pingPong(b *testing.B, x, y io.ReadWriter, count int) time.Duration {
-	var work sync.WaitGroup
-	start := time.Now()
-	work.Go(func() {
-		p := make([]byte, 128)
-		for range count {
-			if _, err := io.ReadFull(y, p); err != nil {
-				b.Error(err)
-				return
-			}
-			if _, err := y.Write(p); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	p := make([]byte, 128)
-	for range count {
-		if _, err := x.Write(p); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(x, p); err != nil {
-			b.Fatal(err)
-		}
-	}
-	work.Wait()
-	return time.Since(start)
+	yardstick.RoundTrips(b, yardstick.PingPong(b, rawOut, rawIn, 128), yardstick.PingPong(b, out, in, 128))
 }
 
 // BenchmarkIdleMemory reports the heap and stacks that an idle connection costs,
@@ -120,14 +47,14 @@ func BenchmarkIdleMemory(b *testing.B) {
 	const count = 100
 	measure := func(b *testing.B, connect func() (out, in io.ReadWriter)) {
 		for b.Loop() {
-			before := memory()
+			before := yardstick.Memory()
 			var keep []io.ReadWriter
 			for range count {
 				out, in := connect()
-				carry(b, out, in, 64<<10, 16)
+				yardstick.Carry(b, yardstick.Lane{W: out, R: in}, 64<<10, 16)
 				keep = append(keep, out, in)
 			}
-			b.ReportMetric(float64(memory()-before)/count/1024, "KiB/connection")
+			b.ReportMetric(float64(yardstick.Memory()-before)/count/1024, "KiB/connection")
 			runtime.KeepAlive(keep)
 		}
 	}
@@ -135,16 +62,6 @@ func BenchmarkIdleMemory(b *testing.B) {
 		connect := connEnv(b)
 		measure(b, func() (out, in io.ReadWriter) { x, y := connect(); return x, y })
 	})
-}
-
-// memory returns the heap and stacks in use.
-func memory() uint64 {
-	for range 3 { // pools empty in two
-		runtime.GC()
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
 }
 
 func connPair(b *testing.B) (out, in conn.Conn) { return connEnv(b)() }

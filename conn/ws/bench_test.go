@@ -5,45 +5,32 @@ package ws_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"strconv"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/ws"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
-// BenchmarkBulk moves bytes one way, from the side that dialled, over a Conn and
-// over coder/websocket with nothing else, in turns. "of-raw" is the rate of the
-// Conn in parts of the other's: the cost of TLS is in it, except with wss, where
-// the yardstick has the outer TLS, too.
-func BenchmarkBulk(b *testing.B) {
+// BenchmarkOneWay sends one way in writes of one size, from the side that dialled,
+// over a Conn, beside coder/websocket with nothing else. The cost of TLS is in it,
+// except with wss, where the yardstick has the outer TLS, too.
+func BenchmarkOneWay(b *testing.B) {
 	for _, scheme := range []string{"ws", "wss"} {
 		for _, size := range []int{64, 4 << 10, 32 << 10, 256 << 10} {
-			b.Run(scheme+"/"+strconv.Itoa(size), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/size=%d", scheme, size), func(b *testing.B) {
 				rawOut, rawIn := rawPair(b, scheme)
 				out, in := connPair(b, scheme)
-				b.SetBytes(int64(size))
-				b.ReportAllocs()
-				b.ResetTimer()
-				var raw, own time.Duration
-				for left := b.N; left > 0; {
-					n := min(left, max(1, (4<<20)/size))
-					raw += carryBytes(b, rawOut, rawIn, size, n)
-					own += carryBytes(b, out, in, size, n)
-					left -= n
-				}
-				b.ReportMetric(raw.Seconds()/own.Seconds(), "of-raw")
-				b.ReportMetric(float64(b.N)*float64(size)/own.Seconds()/1e6, "conn-MB/s")
+				yardstick.Compare(b, size, []yardstick.Lane{{W: rawOut, R: rawIn}}, []yardstick.Lane{{W: out, R: in}})
 			})
 		}
 	}
@@ -55,16 +42,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		b.Run(scheme, func(b *testing.B) {
 			rawOut, rawIn := rawPair(b, scheme)
 			out, in := connPair(b, scheme)
-			b.ResetTimer()
-			var raw, own time.Duration
-			for left := b.N; left > 0; {
-				n := min(left, 100)
-				raw += pingPong(b, rawOut, rawIn, n)
-				own += pingPong(b, out, in, n)
-				left -= n
-			}
-			b.ReportMetric(own.Seconds()/raw.Seconds(), "x-raw")
-			b.ReportMetric(own.Seconds()/float64(b.N)*1e6, "conn-µs")
+			yardstick.RoundTrips(b, yardstick.PingPong(b, rawOut, rawIn, 128), yardstick.PingPong(b, out, in, 128))
 		})
 	}
 }
@@ -96,72 +74,20 @@ func (s *rawStream) Read(p []byte) (n int, err error) {
 	}
 }
 
-func carryBytes(b *testing.B, w io.Writer, r io.Reader, size, count int) time.Duration {
-	var work sync.WaitGroup
-	start := time.Now()
-	work.Go(func() {
-		p := make([]byte, 256<<10)
-		for left := size * count; left > 0; {
-			n, err := r.Read(p[:min(len(p), left)])
-			if left -= n; err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	p := make([]byte, size)
-	for range count {
-		if _, err := w.Write(p); err != nil {
-			b.Fatal(err)
-		}
-	}
-	work.Wait()
-	return time.Since(start)
-}
-
-func pingPong(b *testing.B, x, y io.ReadWriter, count int) time.Duration {
-	var work sync.WaitGroup
-	start := time.Now()
-	work.Go(func() {
-		p := make([]byte, 128)
-		for range count {
-			if _, err := io.ReadFull(y, p); err != nil {
-				b.Error(err)
-				return
-			}
-			if _, err := y.Write(p); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	p := make([]byte, 128)
-	for range count {
-		if _, err := x.Write(p); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(x, p); err != nil {
-			b.Fatal(err)
-		}
-	}
-	work.Wait()
-	return time.Since(start)
-}
-
 // BenchmarkIdleMemory reports the heap and stacks that an idle connection costs,
 // for both its ends, after it has carried 1 MiB.
 func BenchmarkIdleMemory(b *testing.B) {
 	const count = 100
 	measure := func(b *testing.B, connect func() (out, in io.ReadWriter)) {
 		for b.Loop() {
-			before := memory()
+			before := yardstick.Memory()
 			var keep []io.ReadWriter
 			for range count {
 				out, in := connect()
-				carryBytes(b, out, in, 64<<10, 16)
+				yardstick.Carry(b, yardstick.Lane{W: out, R: in}, 64<<10, 16)
 				keep = append(keep, out, in)
 			}
-			b.ReportMetric(float64(memory()-before)/count/1024, "KiB/connection")
+			b.ReportMetric(float64(yardstick.Memory()-before)/count/1024, "KiB/connection")
 			runtime.KeepAlive(keep)
 		}
 	}
@@ -173,16 +99,6 @@ func BenchmarkIdleMemory(b *testing.B) {
 		connect := connEnv(b, "ws")
 		measure(b, func() (out, in io.ReadWriter) { x, y := connect(); return x, y })
 	})
-}
-
-// memory returns the heap and stacks in use.
-func memory() uint64 {
-	for range 3 { // pools empty in two
-		runtime.GC()
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
 }
 
 func connPair(b *testing.B, scheme string) (out, in conn.Conn) { return connEnv(b, scheme)() }

@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/plexus-net/plexus/internal/batch"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // BenchmarkOneWay compares a Writer and a Reader with a hand-written double
@@ -22,8 +22,8 @@ func BenchmarkOneWay(b *testing.B) {
 			b.ReportAllocs()
 			payload := make([]byte, size)
 			raw := oneWay(b, size, func(c net.Conn) (func(), func()) {
-				y := newYard(c)
-				return func() { y.send(payload) }, y.close
+				y := yardstick.NewWriter(c, 4, true)
+				return func() { y.Send(payload) }, y.Close
 			})
 			b.ResetTimer()
 			own := oneWay(b, size, func(c net.Conn) (func(), func()) {
@@ -38,7 +38,7 @@ func BenchmarkOneWay(b *testing.B) {
 					}
 				}, func() {}
 			})
-			b.ReportMetric(raw.Seconds()/own.Seconds(), "of-yardstick")
+			b.ReportMetric(raw.Seconds()/own.Seconds(), "of-raw")
 		})
 	}
 }
@@ -79,8 +79,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 		return func(p []byte) { _, _ = c.Write(p) }, func() {}
 	})
 	parked := run(b, func(c net.Conn) (func([]byte), func()) {
-		y := newYard(c)
-		return func(p []byte) { y.raw(p) }, y.close
+		y := yardstick.NewWriter(c, 0, true)
+		return y.Send, y.Close
 	})
 	b.ResetTimer()
 	own := run(b, func(c net.Conn) (func([]byte), func()) {
@@ -143,70 +143,4 @@ func pair(b testing.TB) (x, y net.Conn) {
 	}
 	b.Cleanup(func() { x.Close(); y.Close() })
 	return x, y
-}
-
-// A yard is the yardstick: a double buffer and a flusher that is parked while
-// there is nothing to write.
-type yard struct {
-	w          io.Writer
-	mu         sync.Mutex
-	more, less sync.Cond
-	buf, spare []byte
-	closed     bool
-}
-
-func newYard(w io.Writer) *yard {
-	y := &yard{w: w}
-	y.more.L, y.less.L = &y.mu, &y.mu
-	go y.flush()
-	return y
-}
-
-func (y *yard) send(p []byte) {
-	y.mu.Lock()
-	for len(y.buf) > 256<<10 {
-		y.less.Wait()
-	}
-	y.buf = binary.BigEndian.AppendUint32(y.buf, uint32(len(p)))
-	y.buf = append(y.buf, p...)
-	y.more.Signal()
-	y.mu.Unlock()
-}
-
-func (y *yard) raw(p []byte) {
-	y.mu.Lock()
-	y.buf = append(y.buf, p...)
-	y.more.Signal()
-	y.mu.Unlock()
-}
-
-func (y *yard) flush() {
-	for {
-		y.mu.Lock()
-		for len(y.buf) == 0 && !y.closed {
-			y.more.Wait()
-		}
-		if y.closed && len(y.buf) == 0 {
-			y.mu.Unlock()
-			return
-		}
-		y.mu.Unlock()
-		runtime.Gosched()
-		y.mu.Lock()
-		out := y.buf
-		y.buf = y.spare[:0]
-		y.less.Broadcast()
-		y.mu.Unlock()
-		if _, err := y.w.Write(out); err != nil {
-			return
-		}
-		y.spare = out
-	}
-}
-
-func (y *yard) close() {
-	y.mu.Lock()
-	y.closed = true
-	y.more.Signal()
-	y.mu.Unlock()
 }

@@ -36,7 +36,7 @@ func yardOneWay(b *testing.B, transport string, size int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		c.send(payload)
+		c.Send(payload)
 	}
 	<-done
 	rate(b)
@@ -72,13 +72,13 @@ func BenchmarkRoundTrip(b *testing.B) {
 	for _, transport := range transports {
 		b.Run(transport+"/yardstick", func(b *testing.B) {
 			c, s := yards(b, transport, false)
-			go s.receive(s.send)
+			go s.receive(s.Send)
 			back := make(chan struct{}, 1)
 			go c.receive(func([]byte) { back <- struct{}{} })
 			payload := make([]byte, 128)
 			b.ResetTimer()
 			for range b.N {
-				c.send(payload)
+				c.Send(payload)
 				<-back
 			}
 		})

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/endpoint"
 	"github.com/plexus-net/plexus/conn/quic"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // carriers returns the two ends of a connection over a transport, and the keys
@@ -76,94 +79,107 @@ func endpoints(b testing.TB, transport string, receive [2]func([]byte)) (ends [2
 	return ends
 }
 
-// BenchmarkEndpoint sends messages over a durable endpoint, beside the yardstick
-// over the same kind of connection.
-func BenchmarkEndpoint(b *testing.B) {
-	for _, transport := range []string{"tcp", "quic"} {
-		for _, size := range []int{16, 256, 4096, 32 << 10} {
-			b.Run(fmt.Sprintf("%s/%d/connection", transport, size), func(b *testing.B) {
-				conns, _ := carriers(b, transport)
-				from, to := newYard(conns[0], conns[0], false), newYard(conns[1], conns[1], false)
-				b.Cleanup(from.close)
-				b.Cleanup(to.close)
-				done := make(chan struct{})
-				n := 0
-				go to.receive(func([]byte) {
-					if n++; n == b.N {
-						close(done)
-					}
-				})
-				oneWay(b, size, done, func(p []byte) error { from.send(p); return nil })
-			})
-			b.Run(fmt.Sprintf("%s/%d/receive", transport, size), func(b *testing.B) {
-				done := make(chan struct{})
-				n := 0
-				ends := endpoints(b, transport, [2]func([]byte){1: func([]byte) {
-					if n++; n == b.N {
-						close(done)
-					}
-				}})
-				ctx := context.Background()
-				oneWay(b, size, done, func(p []byte) error { return ends[0].Send(ctx, p) })
-			})
-			b.Run(fmt.Sprintf("%s/%d/recv", transport, size), func(b *testing.B) {
-				done := make(chan struct{})
-				ends := endpoints(b, transport, [2]func([]byte){})
-				ctx := context.Background()
-				go func() {
-					defer close(done)
-					for range b.N {
-						if _, err := ends[1].Recv(ctx); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				}()
-				oneWay(b, size, done, func(p []byte) error { return ends[0].Send(ctx, p) })
-			})
-		}
+// arrivals tells when as many messages have come as are wanted.
+type arrivals struct {
+	left atomic.Int64
+	all  chan struct{}
+}
+
+func newArrivals() *arrivals { return &arrivals{all: make(chan struct{}, 1)} }
+
+func (a *arrivals) take([]byte) {
+	if a.left.Add(-1) == 0 {
+		a.all <- struct{}{}
 	}
 }
 
-// oneWay sends b.N messages and waits until they have come.
-func oneWay(b *testing.B, size int, done <-chan struct{}, send func([]byte) error) {
+// sends returns what sends n messages and waits until they have come.
+func (a *arrivals) sends(b *testing.B, size int, send func([]byte) error) func(n int) time.Duration {
 	payload := make([]byte, size)
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N {
-		if err := send(payload); err != nil {
-			b.Fatal(err)
+	return func(n int) time.Duration {
+		a.left.Store(int64(n))
+		began := time.Now()
+		for range n {
+			if err := send(payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+		<-a.all
+		return time.Since(began)
+	}
+}
+
+// trips returns what sends a message and waits for it to come back, n times.
+func (a *arrivals) trips(b *testing.B, size int, send func([]byte) error) func(n int) time.Duration {
+	one := a.sends(b, size, send)
+	return func(n int) time.Duration {
+		began := time.Now()
+		for range n {
+			one(1)
+		}
+		return time.Since(began)
+	}
+}
+
+// yardPair returns the yardstick over both ends of a connection.
+func yardPair(b *testing.B, transport string) (from, to *yard) {
+	conns, _ := carriers(b, transport)
+	from, to = newYard(conns[0], false), newYard(conns[1], false)
+	b.Cleanup(from.Close)
+	b.Cleanup(to.Close)
+	return from, to
+}
+
+func send(y *yard) func([]byte) error { return func(p []byte) error { y.Send(p); return nil } }
+
+// BenchmarkEndpoint sends messages over a durable endpoint, beside the yardstick
+// over the same kind of connection.
+func BenchmarkEndpoint(b *testing.B) {
+	ctx := context.Background()
+	for _, transport := range []string{"tcp", "quic"} {
+		for _, size := range []int{16, 256, 4096, 32 << 10} {
+			compare := func(b *testing.B, came *arrivals, ends [2]*endpoint.Endpoint) {
+				bare := newArrivals()
+				from, to := yardPair(b, transport)
+				go to.receive(bare.take)
+				yardstick.ByTurns(b, size, 1, bare.sends(b, size, send(from)),
+					came.sends(b, size, func(p []byte) error { return ends[0].Send(ctx, p) }))
+			}
+			b.Run(fmt.Sprintf("%s/%d/receive", transport, size), func(b *testing.B) {
+				came := newArrivals()
+				compare(b, came, endpoints(b, transport, [2]func([]byte){1: came.take}))
+			})
+			b.Run(fmt.Sprintf("%s/%d/recv", transport, size), func(b *testing.B) {
+				came := newArrivals()
+				ends := endpoints(b, transport, [2]func([]byte){})
+				go func() { // ends with the endpoint
+					for {
+						p, err := ends[1].Recv(ctx)
+						if err != nil {
+							return
+						}
+						came.take(p)
+					}
+				}()
+				compare(b, came, ends)
+			})
 		}
 	}
-	<-done
-	rate(b)
 }
 
 // BenchmarkEndpointRoundTrip sends 128 bytes and waits for them to come back.
 func BenchmarkEndpointRoundTrip(b *testing.B) {
+	const size = 128
 	for _, transport := range []string{"tcp", "quic"} {
-		payload := make([]byte, 128)
-		b.Run(transport+"/connection", func(b *testing.B) {
-			conns, _ := carriers(b, transport)
-			from, to := newYard(conns[0], conns[0], false), newYard(conns[1], conns[1], false)
-			b.Cleanup(from.close)
-			b.Cleanup(to.close)
-			back := make(chan struct{}, 1)
-			go to.receive(to.send)
-			go from.receive(func([]byte) { back <- struct{}{} })
-			b.ResetTimer()
-			for range b.N {
-				from.send(payload)
-				<-back
-			}
-		})
-		b.Run(transport+"/endpoint", func(b *testing.B) {
-			back := make(chan struct{}, 1)
+		b.Run(transport, func(b *testing.B) {
+			bare, came := newArrivals(), newArrivals()
+			from, to := yardPair(b, transport)
+			go to.receive(to.Send)
+			go from.receive(bare.take)
 			var ends [2]*endpoint.Endpoint
 			ready := make(chan struct{})
 			ends = endpoints(b, transport, [2]func([]byte){
-				func([]byte) { back <- struct{}{} },
+				came.take,
 				func(p []byte) {
 					<-ready
 					if err := ends[1].TrySend(p); err != nil {
@@ -171,14 +187,7 @@ func BenchmarkEndpointRoundTrip(b *testing.B) {
 					}
 				}})
 			close(ready)
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				if err := ends[0].TrySend(payload); err != nil {
-					b.Fatal(err)
-				}
-				<-back
-			}
+			yardstick.RoundTrips(b, bare.trips(b, size, send(from)), came.trips(b, size, ends[0].TrySend))
 		})
 	}
 }

@@ -149,9 +149,9 @@ func idleLinks(b *testing.B, transport string) (connect func()) {
 
 func idleYards(b *testing.B, transport string) (connect func()) {
 	h := newHub(b, transport, func(s io.ReadWriter) {
-		y := newYard(s, s, true)
-		defer y.close()
-		y.receiveInto(make([]byte, idleRead), y.send)
+		y := newYard(s, true)
+		defer y.Close()
+		y.receiveInto(make([]byte, idleRead), y.Send)
 	})
 	spokes := make([]*spoke, 1+idleConns)
 	for i := range spokes {
@@ -160,11 +160,11 @@ func idleYards(b *testing.B, transport string) (connect func()) {
 	ping := func(i int) {
 		s, end := spokes[i].open(b)
 		b.Cleanup(end)
-		y := newYard(s, s, true)
-		b.Cleanup(y.close)
+		y := newYard(s, true)
+		b.Cleanup(y.Close)
 		pong := make(chan struct{})
 		go y.receiveInto(make([]byte, idleRead), func([]byte) { close(pong) })
-		y.send(make([]byte, 128))
+		y.Send(make([]byte, 128))
 		<-pong
 	}
 	ping(idleConns)

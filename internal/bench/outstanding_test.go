@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/plexus-net/plexus/internal/yardstick"
 	"github.com/plexus-net/plexus/router"
 )
 
@@ -60,9 +61,9 @@ func (x *exchange) call(caller int, send func([]byte) error) error {
 // yardstick's own protocol between handlers.
 func BenchmarkOutstanding(b *testing.B) {
 	for _, transport := range transports {
-		b.Run(transport+"/yardstick-direct", func(b *testing.B) { yardOutstanding(b, transport, false, (*yard).sendNow) })
-		b.Run(transport+"/yardstick-naive", func(b *testing.B) { yardOutstanding(b, transport, false, (*yard).send) })
-		b.Run(transport+"/yardstick-yielding", func(b *testing.B) { yardOutstanding(b, transport, true, (*yard).send) })
+		b.Run(transport+"/yardstick-direct", func(b *testing.B) { yardOutstanding(b, transport, false, (*yardstick.Writer).SendNow) })
+		b.Run(transport+"/yardstick-naive", func(b *testing.B) { yardOutstanding(b, transport, false, (*yardstick.Writer).Send) })
+		b.Run(transport+"/yardstick-yielding", func(b *testing.B) { yardOutstanding(b, transport, true, (*yardstick.Writer).Send) })
 		b.Run(transport+"/raw", func(b *testing.B) {
 			client, to := rpcPair(b, transport)
 			payload := make([]byte, 128)
@@ -81,13 +82,13 @@ func BenchmarkOutstanding(b *testing.B) {
 	}
 }
 
-func yardOutstanding(b *testing.B, transport string, yield bool, answer func(*yard, []byte)) {
+func yardOutstanding(b *testing.B, transport string, yield bool, answer func(*yardstick.Writer, []byte)) {
 	c, s := yards(b, transport, yield)
-	go s.receive(func(p []byte) { answer(s, p) })
+	go s.receive(func(p []byte) { answer(s.Writer, p) })
 	x := newExchange()
 	go c.receive(x.arrived)
 	send := func(p []byte) error {
-		c.send(p)
+		c.Send(p)
 		return nil
 	}
 	callAll(b, callers, func(i int) error { return x.call(i, send) })
