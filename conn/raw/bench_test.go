@@ -52,18 +52,15 @@ func (m *meter) OnMessage(_ context.Context, _ *raw.Conn, msg []byte) {
 	}
 }
 
-// nodeTime sends messages over each connection and returns when all have come.
-func nodeTime(b *testing.B, m *meter, all []*raw.Conn, size, each int) time.Duration {
-	m.got.Store(0)
-	m.want.Store(int64(each * len(all)))
+// sendAll sends messages over each connection and returns when all have come.
+func sendAll(b *testing.B, conns []*raw.Conn, size, each int, came <-chan struct{}) time.Duration {
 	msg := make([]byte, size)
-	ctx := context.Background()
 	var work sync.WaitGroup
 	began := time.Now()
-	for _, c := range all {
+	for _, c := range conns {
 		work.Go(func() {
 			for range each {
-				if err := c.SendWait(ctx, msg); err != nil {
+				if err := c.SendWait(context.Background(), msg); err != nil {
 					b.Error(err)
 					return
 				}
@@ -71,7 +68,7 @@ func nodeTime(b *testing.B, m *meter, all []*raw.Conn, size, each int) time.Dura
 		})
 	}
 	work.Wait()
-	<-m.ended
+	<-came
 	return time.Since(began)
 }
 
@@ -94,7 +91,48 @@ func BenchmarkOneWay(b *testing.B) {
 				}
 				yardstick.ByTurns(b, size, conns,
 					func(each int) time.Duration { return yardstick.Messages(b, bare, size, each) },
-					func(each int) time.Duration { return nodeTime(b, m, all, size, each) })
+					func(each int) time.Duration {
+						m.got.Store(0)
+						m.want.Store(int64(each * conns))
+						return sendAll(b, all, size, each, m.ended)
+					})
+			})
+		}
+	}
+}
+
+// A drain counts the bytes that come, of any size at a time.
+type drain struct {
+	left atomic.Int64
+	all  chan struct{}
+}
+
+func (d *drain) OnMessage(_ context.Context, _ *raw.Conn, msg []byte) {
+	if d.left.Add(-int64(len(msg))) == 0 {
+		d.all <- struct{}{}
+	}
+}
+
+// BenchmarkBytes is BenchmarkOneWay without decoder and encoder: what is read is
+// delivered as it comes.
+func BenchmarkBytes(b *testing.B) {
+	for _, conns := range []int{1, 10, 100} {
+		for _, size := range []int{256, 4096, 32768, 1 << 20} {
+			b.Run(fmt.Sprintf("conns=%d/size=%d", conns, size), func(b *testing.B) {
+				bare := yardstick.Lanes(yardstick.TCP(b, conns))
+				d := &drain{all: make(chan struct{}, 1)}
+				_, addr := listen(b, d, raw.Config{MaxPerPrefix: -1})
+				client := start(b, nil, raw.Config{MaxPerPrefix: -1})
+				var all []*raw.Conn
+				for range conns {
+					all = append(all, connect(b, client, addr))
+				}
+				yardstick.ByTurns(b, size, conns,
+					func(each int) time.Duration { return yardstick.Messages(b, bare, size, each) },
+					func(each int) time.Duration {
+						d.left.Store(int64(each * size * conns))
+						return sendAll(b, all, size, each, d.all)
+					})
 			})
 		}
 	}
