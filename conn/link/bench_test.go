@@ -27,8 +27,7 @@ func BenchmarkOneWay(b *testing.B) {
 					x, y := linkPair(b, bytesConfig{Codec: link.Borrowed{}})
 					out, in = append(out, x), append(in, y)
 				}
-				yardstick.ByTurns(b, size, conns,
-					func(each int) time.Duration { return yardstick.Messages(b, raw, size, each) },
+				yardstick.ByTurns(b, size, conns, yardstick.Messages(b, raw, size),
 					func(each int) time.Duration { return linkMessages(b, out, in, size, each) })
 				if s := out[0].Stats(); s.MessagesSent > 0 {
 					b.ReportMetric(float64(s.Writes)/float64(s.MessagesSent), "writes/message")

@@ -89,8 +89,7 @@ func BenchmarkOneWay(b *testing.B) {
 				for range conns {
 					all = append(all, connect(b, client, addr))
 				}
-				yardstick.ByTurns(b, size, conns,
-					func(each int) time.Duration { return yardstick.Messages(b, bare, size, each) },
+				yardstick.ByTurns(b, size, conns, yardstick.Messages(b, bare, size),
 					func(each int) time.Duration {
 						m.got.Store(0)
 						m.want.Store(int64(each * conns))
@@ -127,8 +126,7 @@ func BenchmarkBytes(b *testing.B) {
 				for range conns {
 					all = append(all, connect(b, client, addr))
 				}
-				yardstick.ByTurns(b, size, conns,
-					func(each int) time.Duration { return yardstick.Messages(b, bare, size, each) },
+				yardstick.ByTurns(b, size, conns, yardstick.Messages(b, bare, size),
 					func(each int) time.Duration {
 						d.left.Store(int64(each * size * conns))
 						return sendAll(b, all, size, each, d.all)

@@ -117,34 +117,43 @@ func (c *carrier) carry(b testing.TB, each int) time.Duration {
 // Carry makes n writes of a size on a lane, and returns when all has been read.
 func Carry(b testing.TB, l Lane, size, n int) { newCarrier([]Lane{l}, size).carry(b, n) }
 
-// Messages sends messages on each of the lanes, as one would by hand, and returns
-// when all have been read: small ones in frames through a [Writer] that yields, from
-// 32 KiB on with a write each.
-func Messages(b testing.TB, lanes []Lane, size, each int) time.Duration {
+// Messages returns what sends messages on each of the lanes, as one would by hand,
+// and returns when all have been read: small ones in frames through a [Writer] that
+// yields, from 32 KiB on with a write each.
+func Messages(b testing.TB, lanes []Lane, size int) func(each int) time.Duration {
+	c := newCarrier(lanes, size)
 	if size >= 32<<10 {
-		return newCarrier(lanes, size).carry(b, each)
+		return func(each int) time.Duration { return c.carry(b, each) }
 	}
-	p := make([]byte, size)
-	var work sync.WaitGroup
-	start := time.Now()
+	var out []*Writer
 	for _, l := range lanes {
-		work.Go(func() {
-			left := each
-			if err := Read(l.R, 4, nil, func([]byte) bool { left--; return left > 0 }); err != nil {
-				b.Error(err)
-			}
-		})
-		work.Go(func() {
-			w := NewWriter(l.W, 4, true)
-			defer w.Close()
-			for range each {
-				w.Send(p)
-			}
-		})
+		w := NewWriter(l.W, header, true)
+		b.Cleanup(w.Close)
+		out = append(out, w)
 	}
-	work.Wait()
-	return time.Since(start)
+	return func(each int) time.Duration {
+		var work sync.WaitGroup
+		start := time.Now()
+		for i, l := range lanes {
+			work.Go(func() {
+				left := each
+				if err := Read(l.R, header, c.read[i], func([]byte) bool { left--; return left > 0 }); err != nil {
+					b.Error(err)
+				}
+			})
+			work.Go(func() {
+				for range each {
+					out[i].Send(c.p)
+				}
+			})
+		}
+		work.Wait()
+		return time.Since(start)
+	}
 }
+
+// header is that of frames of Messages.
+const header = 4
 
 // RoundTrips lets b.N messages go there and back with ours, which returns how long
 // it took for n, and as many with raw, by turns. What b reports is about ours alone;

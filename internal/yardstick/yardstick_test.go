@@ -64,7 +64,7 @@ func TestCompare(t *testing.T) {
 	if counts[0] == 0 || counts[0] != counts[1] {
 		t.Errorf("%d bytes were carried over one and %d over the other, want as many", counts[0], counts[1])
 	}
-	if d := yardstick.Messages(t, raw, 100, 10); d <= 0 || d > time.Minute {
+	if d := yardstick.Messages(t, raw, 100)(10); d <= 0 || d > time.Minute {
 		t.Errorf("messages took %v", d)
 	}
 }
