@@ -11,7 +11,7 @@ import (
 
 // throughFrom is from which size on a message that is its own encoding is
 // written by the sender itself, from where it is.
-const throughFrom = 64 << 10
+const throughFrom = 16 << 10
 
 // Send sends a message. It returns when there is room for it in the buffer,
 // and waits for that until ctx ends: then the error is its cause, and the

@@ -12,7 +12,7 @@ import (
 // A turn of one side carries so much in all its lanes, but at least minEach messages
 // in each.
 const (
-	turnBytes  = 8 << 20
+	turnBytes  = 64 << 20
 	turnWrites = 50_000
 	minEach    = 4
 )
