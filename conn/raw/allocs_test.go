@@ -59,3 +59,25 @@ func TestMessagesAllocateNothing(t *testing.T) {
 		})
 	}
 }
+
+// Neither do answers, which their callbacks write.
+func TestAnswersAllocateNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools drop what they are given, by chance")
+	}
+	const answers, atMost = 500, 20
+	_, addr := listen(t, &rally{send: (*raw.Conn).Send, left: -1}, raw.Config{})
+	r := &rally{send: (*raw.Conn).Send, ended: make(chan struct{}, 1)}
+	c := connect(t, start(t, r, raw.Config{}), addr)
+	exchange := func() {
+		r.left = answers
+		if err := c.Send(make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		<-r.ended
+	}
+	exchange()
+	if got := testing.AllocsPerRun(20, exchange); got > atMost {
+		t.Errorf("%v allocations for %d answers, want at most %d", got, answers, atMost)
+	}
+}

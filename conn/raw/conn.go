@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/identity"
 	"github.com/plexus-net/plexus/internal/batch"
+	"github.com/plexus-net/plexus/internal/fd"
 )
 
 // A Conn is a connection of a [Node]: the stream that the handshake returned, and
@@ -37,8 +40,10 @@ type Conn struct {
 	quiet, done chan struct{}            // closed when callbacks have returned; when it is removed
 
 	out     *batch.Writer
-	encoder Encoder // nil: none; used under the lock of out
-	decoder Decoder // nil: none; of the reader
+	socket  syscall.RawConn // of stream; nil: it has none that can be written without waiting
+	answers atomic.Bool     // what is sent next answers what was read last
+	encoder Encoder         // nil: none; used under the lock of out
+	decoder Decoder         // nil: none; of the reader
 
 	idle     *time.Timer  // nil: no IdleTimeout
 	waiting  atomic.Int64 // since when the reader waits, in nanoseconds after node.started; 0: it does not
@@ -54,6 +59,12 @@ func newConn(a *attempt, nc, stream net.Conn) *Conn {
 		node: n, id: a.id, direction: a.direction, slot: a.slot, target: a.target, nc: nc, stream: stream,
 		local: addrOf(stream.LocalAddr(), nc.LocalAddr()), remote: addrOf(stream.RemoteAddr(), nc.RemoteAddr()), opened: time.Now(),
 		quiet: make(chan struct{}), done: make(chan struct{}),
+	}
+	switch s := stream.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := s.(syscall.Conn).SyscallConn(); err == nil && fd.Works {
+			c.socket = raw
+		}
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.out = batch.New(sink{c}, batch.Config{MaxBytes: n.config.OutBytes, MaxFrames: n.config.OutMessages, WriteTimeout: n.config.WriteTimeout})
@@ -160,6 +171,39 @@ func (s sink) Write(p []byte) (n int, err error) {
 	}
 	return n, err
 }
+
+// TryWrite writes what a socket takes at once.
+func (s sink) TryWrite(p []byte) (n int, err error) {
+	if s.c.socket == nil {
+		return 0, nil
+	}
+	t := trials.Get().(*trial)
+	t.p = p
+	if err = s.c.socket.Control(t.run); err == nil {
+		n, err = t.n, t.err
+	}
+	t.p = nil
+	trials.Put(t)
+	if err != nil && s.c.ended.Load() == nil {
+		s.c.end(s.c.writeEnd(err))
+	}
+	return n, err
+}
+
+// A trial is what TryWrite does with a socket: a closure of its own would be an
+// allocation.
+type trial struct {
+	p   []byte
+	n   int
+	err error
+	run func(socket uintptr)
+}
+
+var trials = sync.Pool{New: func() any {
+	t := new(trial)
+	t.run = func(socket uintptr) { t.n, t.err = fd.Write(socket, t.p) }
+	return t
+}}
 
 func (s sink) write(p []byte) (n int, err error) {
 	defer recovered("Write", &err)

@@ -74,7 +74,10 @@ func (c *Conn) read() (e *EndError) {
 			return c.streamEnd(Peer, err)
 		}
 		c.bytesIn.Add(uint64(len(r.Bytes()) - held))
-		if e := c.take(r); e != nil {
+		c.answers.Store(c.socket != nil)
+		e = c.take(r)
+		c.answers.Store(false)
+		if e != nil {
 			return e
 		}
 	}

@@ -17,6 +17,11 @@ const writeThrough = 16 << 10
 // that it will arrive: [Conn.SendTracked] tells more. Errors are [ErrQueueFull],
 // that of the encoder, and an [*EndError] once the connection has ended and
 // OnDisconnect has returned, or the stream has failed.
+//
+// Another goroutine writes, so that messages that are sent meanwhile join. But the
+// first that is sent while OnMessage is at what was read, most often an answer, is
+// written by its sender if it is a socket's that has room: that saves an answer
+// 2 µs.
 func (c *Conn) Send(msg []byte) error { return c.send(msg, nil) }
 
 // SendWait is Send that waits for room instead of failing with [ErrQueueFull],
@@ -64,6 +69,9 @@ func (c *Conn) SendTracked(msg []byte) (*Delivery, error) {
 }
 
 func (c *Conn) send(msg []byte, done func(error)) error {
+	if done == nil && c.answers.Load() && c.answers.CompareAndSwap(true, false) {
+		return c.encoded(c.out.AnswerFunc(func(dst []byte) ([]byte, error) { return c.encode(dst, msg) }))
+	}
 	if c.encoder == nil && done == nil {
 		if err := c.out.Append(msg); err != nil {
 			return c.sendError(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/plexus-net/plexus/conn/raw"
+	"github.com/plexus-net/plexus/internal/fd"
 )
 
 // stuck returns a connection whose other end does not read.
@@ -335,5 +336,75 @@ func TestLargeMessagesAreNotCopied(t *testing.T) {
 	}
 	if wait(t, s.wrote, "a write") != &msg[0] {
 		t.Error("a message of 1 MiB was copied")
+	}
+}
+
+// The first answer to what was read is written when Send returns, if the socket has
+// room: by nobody else.
+func TestAnswersAreWrittenAtOnce(t *testing.T) {
+	if !fd.Works {
+		t.Skip("not on this system")
+	}
+	const messages = 200
+	var late int
+	_, addr := listen(t, &hooks{message: func(_ context.Context, c *raw.Conn, msg []byte) {
+		before := c.Stats().MessagesSent
+		if err := c.Send(msg); err != nil {
+			t.Error(err)
+		}
+		if c.Stats().MessagesSent != before+1 {
+			late++
+		}
+	}}, raw.Config{})
+	back := make(chan string, 1)
+	c := connect(t, start(t, &hooks{message: func(_ context.Context, _ *raw.Conn, msg []byte) { back <- string(msg) }}, raw.Config{}), addr)
+	for range messages {
+		if err := c.Send([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if got := wait(t, back, "an answer"); got != "hello" {
+			t.Errorf("the answer is %q", got)
+		}
+	}
+	if late > 0 {
+		t.Errorf("%d of %d answers were left to others", late, messages)
+	}
+}
+
+// Answers never wait: one that is larger than what the system takes does not keep
+// its callback. It arrives whole, before the next.
+func TestAnswersNeverWait(t *testing.T) {
+	const requests, size = 3, 60_000
+	served := make(chan byte, requests)
+	_, addr := listen(t, &hooks{message: func(_ context.Context, c *raw.Conn, msg []byte) {
+		if err := c.Send(bytes.Repeat(msg, size)); err != nil {
+			t.Error(err)
+		}
+		served <- msg[0]
+	}}, raw.Config{SocketWriteBuffer: 4 << 10})
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := nc.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(requests) {
+		if _, err := nc.Write([]byte{0, 1, i}); err != nil {
+			t.Fatal(err)
+		}
+		if got := wait(t, served, "a callback that does not wait"); got != i {
+			t.Errorf("request %d was served, want %d", got, i)
+		}
+	}
+	for i := range byte(requests) {
+		p := make([]byte, 2+size)
+		if _, err := io.ReadFull(nc, p); err != nil {
+			t.Fatal(err)
+		}
+		if want := append([]byte{size >> 8, size & 0xff}, bytes.Repeat([]byte{i}, size)...); !bytes.Equal(p, want) {
+			t.Errorf("the answer to %d is another", i)
+		}
 	}
 }

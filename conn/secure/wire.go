@@ -50,7 +50,7 @@ type wire struct {
 
 func newWire(nc net.Conn) *wire {
 	w := &wire{Conn: nc}
-	if fd.CanRead {
+	if fd.Works {
 		if sc, ok := nc.(syscall.Conn); ok {
 			if raw, err := sc.SyscallConn(); err == nil {
 				w.raw, w.fill = raw, w.fillFrom

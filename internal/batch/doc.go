@@ -13,6 +13,10 @@
 // what is there. While it writes, the next batch gathers. With nothing left to
 // write it ends: an idle stream costs neither a goroutine nor a buffer.
 //
+// Two calls write by themselves where nobody else does: WriteFunc, which may wait
+// for the stream, and AnswerFunc, which writes what the stream takes at once and
+// leaves the rest to the goroutine.
+//
 // Both types hold their buffers only while there is something in them; in
 // between these belong to pools that all streams of the process share.
 package batch

@@ -181,29 +181,50 @@ func (w *Writer) loop() {
 // flush writes what is in pending, or ends the writing if there is nothing:
 // false.
 func (w *Writer) flush() bool {
-	w.mu.Lock()
-	if w.pending.frames == 0 {
-		w.rest()
-		w.mu.Unlock()
+	out, err := w.take()
+	if out.frames == 0 {
 		return false
 	}
-	out := w.pending
+	w.deliver(out, 0, err)
+	return true
+}
+
+// take takes what is in pending, and ends the writing if there is nothing. err is
+// why it is not to be written.
+func (w *Writer) take() (out pile, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pending.frames == 0 {
+		w.rest()
+		return pile{}, nil
+	}
+	out = w.pending
 	w.pending, w.free = w.free, pile{}
 	w.size = 0
 	if out.block != nil {
 		w.size = len(out.block.b)
 	}
-	err := w.err
 	w.pass()
-	w.mu.Unlock()
+	return out, w.err
+}
 
-	var failed error // here and now
-	if err == nil {
-		w.vec = out.pieces(w.vec[:0])
-		if err = w.write(out.bytes); err != nil {
-			failed = err
-		}
+// deliver writes a pile but for the bytes that are written already, unless err says
+// that it is too late for that.
+func (w *Writer) deliver(out pile, written int, err error) {
+	if err != nil {
+		w.complete(out, err, nil)
+		return
 	}
+	w.vec = out.pieces(w.vec[:0])
+	if written > 0 {
+		w.vec[0] = w.vec[0][written:]
+	}
+	err = w.write(out.bytes - written)
+	w.complete(out, err, err)
+}
+
+// complete tells what became of a pile. failed is an error of the stream.
+func (w *Writer) complete(out pile, err, failed error) {
 	frames, bytes := out.frames, out.bytes
 	for _, done := range out.dones {
 		done(err)
@@ -216,7 +237,38 @@ func (w *Writer) flush() bool {
 	w.free = out
 	w.finish(frames, bytes, err)
 	w.mu.Unlock()
-	return true
+}
+
+// flushNow writes what is in pending as far as the stream takes it at once, and
+// leaves the rest to a goroutine.
+func (w *Writer) flushNow() {
+	out, err := w.take()
+	if out.frames == 0 {
+		return
+	}
+	written, failed := 0, error(nil)
+	if err == nil && len(out.refs) == 0 && len(out.dones) == 0 && out.bytes > 0 {
+		written, failed = w.prompt.TryWrite(out.block.b)
+	}
+	if err == nil && failed == nil && written < out.bytes {
+		go w.finishLater(out, written)
+		return
+	}
+	if failed != nil {
+		if err = failed; w.failed.Load() {
+			err = w.Err()
+		}
+	}
+	w.complete(out, err, failed)
+	w.mu.Lock()
+	w.leave()
+	w.mu.Unlock()
+}
+
+// finishLater goes on with what flushNow has begun.
+func (w *Writer) finishLater(out pile, written int) {
+	w.deliver(out, written, nil)
+	w.loop()
 }
 
 // write writes what is in w.vec, of n bytes.

@@ -66,7 +66,7 @@ func NewReader(r io.Reader) *Reader {
 	t := &Reader{r: r, want: minBlock, now: time.Now}
 	switch c := r.(type) {
 	case *net.TCPConn, *net.UnixConn:
-		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil && fd.CanRead {
+		if raw, err := c.(syscall.Conn).SyscallConn(); err == nil && fd.Works {
 			t.raw, t.try = raw, t.readFD
 		}
 	}

@@ -81,6 +81,7 @@ func (c Config) withDefaults() Config {
 type Writer struct {
 	w        io.Writer
 	deadline interface{ SetWriteDeadline(time.Time) error } // nil: w has none
+	prompt   Prompt                                         // nil: w is none
 	gathers  bool                                           // w does writev
 	c        Config
 	run      func()        // as go w.loop() would allocate
@@ -117,6 +118,7 @@ func New(w io.Writer, c Config) *Writer {
 	t := &Writer{w: w, c: c.withDefaults(), room: make(chan struct{}, 1)}
 	t.run = t.loop
 	t.deadline, _ = w.(interface{ SetWriteDeadline(time.Time) error })
+	t.prompt, _ = w.(Prompt)
 	switch w.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		t.gathers = true
@@ -161,6 +163,34 @@ func (w *Writer) WriteFunc(encode func(dst []byte) ([]byte, error), done func(er
 		w.mu.Lock()
 		w.leave()
 		w.mu.Unlock()
+	}
+	return err
+}
+
+// A Prompt is a stream that can take bytes without waiting: as many as it has room
+// for, none if it cannot tell. An error is one of the stream.
+type Prompt interface {
+	TryWrite(p []byte) (n int, err error)
+}
+
+// AnswerFunc is AppendFunc for what answers something that has just been read: if
+// nobody is writing the caller writes, as WriteFunc does, but only what the stream
+// takes at once. A goroutine writes the rest.
+func (w *Writer) AnswerFunc(encode func(dst []byte) ([]byte, error)) error {
+	if w.prompt == nil {
+		return w.AppendFunc(encode, nil)
+	}
+	write := false
+	err := func() error {
+		w.mu.Lock()
+		defer w.unlock() // encode may panic
+		err := w.encode(encode, nil)
+		write = err == nil && !w.writing
+		w.writing = w.writing || write
+		return err
+	}()
+	if write {
+		w.flushNow()
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 
 // Read tells data, nothing yet, the end, and errors apart.
 func TestRead(t *testing.T) {
-	if !fd.CanRead {
+	if !fd.Works {
 		t.Skip("not on this system")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,5 +57,40 @@ func TestRead(t *testing.T) {
 	}
 	if _, _, err := fd.Read(^uintptr(0), p); err == nil {
 		t.Error("Read of no descriptor: no error")
+	}
+}
+
+// Write writes what there is room for, and tells errors.
+func TestWrite(t *testing.T) {
+	if !fd.Works {
+		t.Skip("not on this system")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	x, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	raw, err := x.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 1<<20)
+	sum, last := 0, 1
+	for last > 0 { // nobody reads
+		if e := raw.Control(func(s uintptr) { last, err = fd.Write(s, p) }); e != nil || err != nil {
+			t.Fatal(e, err)
+		}
+		sum += last
+	}
+	if sum == 0 {
+		t.Error("nothing was written")
+	}
+	if _, err := fd.Write(^uintptr(0), p); err == nil {
+		t.Error("Write to no descriptor: no error")
 	}
 }
