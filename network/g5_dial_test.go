@@ -243,3 +243,58 @@ func wantConns(t testing.TB, h *host, n int) {
 		t.Errorf("the node has %d connections, want %d", len(c), n)
 	}
 }
+
+// While a link still ends at one end, both dial: what that end says on the later
+// connection does not keep it from the earlier one, which it has agreed to open.
+func TestG5DialsWhileALinkEnds(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		t.Run(fmt.Sprintf("durable=%v", durable), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := newBench(t)
+				b.durable = durable
+				low, high := byte(1), byte(2)
+				if key(t, low).ID().Compare(key(t, high).ID()) > 0 {
+					low, high = high, low
+				}
+				pl, ph := newProbe(), newProbe()
+				nl, nh := b.with(low, pl), b.with(high, ph)
+				release := make(chan struct{})
+				slow := newProbe()
+				slow.onConnect = func(*agent.Behavior, conn.Info) behavior.Handler {
+					return &handler{onClose: func(*agent.Handler, error) { <-release }}
+				}
+				for h, p := range map[*host]*probe{nl: newProbe(), nh: slow} {
+					if err := h.Register(service+1, p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c := connect(t, nl, nh)
+				get(t, slow.connected, "the handler that ends slowly")
+				if err := pl.a.Close(c.ID, nil); err != nil {
+					t.Fatal(err)
+				}
+				get(t, pl.lost, "the end at the low end")
+				get(t, ph.lost, "the end at the high end, but for its handler")
+				var group sync.WaitGroup
+				infos := make([]conn.Info, 2)
+				for i, from := range []*host{nl, nh} { // the low end chooses the first
+					group.Go(func() {
+						var err error
+						if infos[i], err = from.Connect(soon(t), []*host{nh, nl}[i].peer()); err != nil {
+							t.Error(err)
+						}
+					})
+					synctest.Wait()
+				}
+				close(release)
+				group.Wait()
+				synctest.Wait()
+				for i, h := range []*host{nl, nh} {
+					if s := h.State(); len(s.Conns) != 1 || s.Conns[0].ID != infos[i].ID || h.count("conns_opened") != 2 {
+						t.Errorf("node %d has %+v and has opened %d, want the one of Connect, %d, and 2", i, s.Conns, h.count("conns_opened"), infos[i].ID)
+					}
+				}
+			})
+		})
+	}
+}

@@ -260,7 +260,9 @@ func (n *Node) settleSession(s *session, refused bool) {
 const maxKept = 1024
 
 // resumable returns the sessions that this node has, or may have, with the one at
-// the other end. Those of links that end are renewed only to say so.
+// the other end: that of the link, unless it ends, and those of connections on which
+// this node has said that it is ready since. A connection for a link is for that one
+// alone, even if it ends: to say so.
 func (n *Node) resumable(o *candidate) []kept {
 	node := o.c.Node()
 	n.mu.Lock()
@@ -268,12 +270,10 @@ func (n *Node) resumable(o *candidate) []kept {
 	if o.renews != nil {
 		return []kept{{session: o.renews.session}}
 	}
-	if l := n.byNode[node]; l != nil {
-		if l.session != nil && l.cause() == nil {
-			return []kept{{session: l.session}}
-		}
-		return nil
-	}
 	now := n.env.Now()
-	return slices.DeleteFunc(slices.Clone(n.kept[node]), func(k kept) bool { return now.After(k.until) })
+	list := slices.DeleteFunc(slices.Clone(n.kept[node]), func(k kept) bool { return now.After(k.until) })
+	if l := n.byNode[node]; l != nil && l.session != nil && l.cause() == nil {
+		list = append([]kept{{session: l.session}}, list[max(0, len(list)+1-wire.MaxResume):]...)
+	}
+	return list
 }

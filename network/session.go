@@ -31,16 +31,17 @@ type session struct {
 	n     *Node
 	node  identity.NodeID
 	ch    *durable.Channel
-	link  *link                   // set by begin
-	feed  func(p []byte, e error) // set by begin
-	begun chan struct{}           // closed when feed is set
+	link  *link         // set by addLink
+	begun chan struct{} // closed when feed is set
 
-	mu   sync.Mutex // guards what follows
-	on   conn.Conn  // the connection in use, or the last one
-	rest []byte     // of the present Write: what the channel has not taken in
-	left [][]byte   // whole frames that are not known to have arrived; set by Close
-	over bool       // Close was called
-	hear bool       // for datagrams
+	mu    sync.Mutex                // guards what follows
+	feed  func(p []byte, err error) // does not change once begun is closed
+	on    conn.Conn                 // the connection in use, or the last one
+	rest  []byte                    // of the present Write: what the channel has not taken in
+	left  [][]byte                  // whole frames that are not known to have arrived; set by Close
+	over  bool                      // Close was called, with cause
+	cause error
+	hear  bool // for datagrams
 }
 
 var (
@@ -131,8 +132,14 @@ func (s *session) lost(err error) {
 
 // Feed has f called with what arrives.
 func (s *session) Feed(f func(p []byte, err error)) {
+	s.mu.Lock()
 	s.feed = f
+	over := s.over
+	s.mu.Unlock()
 	close(s.begun)
+	if over {
+		s.tellEnd(f)
+	}
 }
 
 // Read is never called: a session feeds its link.
@@ -180,23 +187,29 @@ func piece(p []byte) (n int) {
 }
 
 // Close ends the session and keeps what is not known to have arrived. Its link is
-// told once nothing more can come in.
+// told, when it has begun to listen.
 func (s *session) Close(cause error) error {
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
 		return nil
 	}
-	s.over = true
+	s.over, s.cause = true, cause
 	s.left = s.ch.Drop(cause)
 	if len(s.rest) > 0 {
 		s.left = append(s.left, append([]byte(nil), s.rest...))
 	}
+	f := s.feed
 	s.mu.Unlock()
-	if s.feed != nil {
-		s.n.env.Go(func() { s.ch.Alone(func() { s.feed(nil, cause) }) })
+	if f != nil { // else Feed sees to it
+		s.tellEnd(f)
 	}
 	return nil
+}
+
+// tellEnd tells the link of the end once nothing more can come in.
+func (s *session) tellEnd(f func(p []byte, err error)) {
+	s.n.env.Go(func() { s.ch.Alone(func() { f(nil, s.cause) }) })
 }
 
 // present returns the connection in use, or the last one.

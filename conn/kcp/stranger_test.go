@@ -229,8 +229,9 @@ func TestUnfinishedEndAtOnce(t *testing.T) {
 		newStranger(t, l.Addr()).open(i)
 		most = max(most, runtime.NumGoroutine()-idle)
 	}
-	// Of each the two of kcp-go and the link, and those of the handshake.
-	if limit := 10 * (limit + 8); most > limit {
+	// Of each the two of kcp-go and the link, and those of the handshake; those that
+	// have been ended take a moment. Without a limit there are 790.
+	if limit := 20 * (limit + 8); most > limit {
 		t.Errorf("200 openings ran %d goroutines at a time, want at most %d", most, limit)
 	}
 }
