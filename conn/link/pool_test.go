@@ -107,6 +107,9 @@ func TestPoolEjects(t *testing.T) {
 func TestPoolKeepsTurns(t *testing.T) {
 	p, others := pooled(t, 3)
 	must(t, p.Send(noContext, note{Number: 0}))
+	if _, err := others[0].Recv(noContext); err != nil { // what is closed unread resets the connection
+		t.Error(err)
+	}
 	must(t, others[0].Close())
 	if _, err := p.Recv(noContext); !errors.Is(err, io.EOF) {
 		t.Errorf("Recv: %v, want io.EOF of the member", err)
