@@ -68,7 +68,9 @@ func TestNothingIsLeftAfterAHundredCycles(t *testing.T) {
 	if now := descriptors(); now > files {
 		t.Errorf("%d descriptors, %d before", now, files)
 	}
-	if now := heap(); now > before+uint64(cycles-warm)*256 {
+	// A connection that stays costs 2 KB and more. What the runtime keeps of
+	// goroutines that have ended, of which there are a few more or less, is less.
+	if now := heap(); now > before+uint64(cycles-warm)*1024 {
 		t.Errorf("%d bytes of heap, %d before: %d for each cycle", now, before, (now-before)/(cycles-warm))
 	}
 }
