@@ -20,12 +20,11 @@ type renewal struct {
 	arriving  int                // connections that the other end may already have moved to
 	carried   bool               // it has been on a connection
 
-	opened time.Time // when the last connection was
-	mark   uint64    // the link's progress by then
-	flaps  int       // connections in a row that broke soon and carried nothing
+	since time.Time // when the last connection was made
+	mark  uint64    // the link's progress by then
+	flaps int       // connections in a row that broke soon and carried nothing
 
 	at     identity.Address // where the connection in use was dialled; zero: the other end has
-	since  time.Time        // when that was
 	move   env.Timer        // preferred addresses are dialled then; nil: none are, or now
 	moving bool             // they are dialled now
 	moves  int              // how often they were, since there was a lasting connection to the best
@@ -41,7 +40,7 @@ func (l *link) suspend(err error) {
 		return
 	}
 	l.stay()
-	if n.env.Now().Sub(r.opened) < settling && l.session.progress() == r.mark {
+	if n.env.Now().Sub(r.since) < settling && l.session.progress() == r.mark {
 		r.flaps++
 	} else {
 		r.flaps = 0
@@ -183,7 +182,7 @@ func (l *link) renewed(o *candidate) {
 		l.n.count.renewed.Add(1)
 	}
 	r.carried = true
-	r.opened, r.mark = l.n.env.Now(), l.session.progress()
+	r.since, r.mark = l.n.env.Now(), l.session.progress()
 	if l.session.ch.On() != durable.Carrier(o.c) {
 		return // it has broken, or another has taken its place
 	}
@@ -191,7 +190,7 @@ func (l *link) renewed(o *candidate) {
 		r.limit.Stop()
 		r.limit = nil
 	}
-	r.at, r.since = o.at, l.n.env.Now()
+	r.at = o.at
 	l.planMove()
 }
 

@@ -3,8 +3,6 @@ package hub_test
 import (
 	"context"
 	"errors"
-	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -14,24 +12,8 @@ import (
 	"github.com/plexus-net/plexus/conn/hub"
 	"github.com/plexus-net/plexus/conn/tcp"
 	"github.com/plexus-net/plexus/identity"
+	"github.com/plexus-net/plexus/internal/baseline"
 )
-
-// descriptors is how many the process has open, -1 if it cannot tell.
-func descriptors() int {
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return -1
-	}
-	return len(all)
-}
-
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC() // what pools hold goes with the second
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
 
 // upAndDown makes two hubs, has messages pass before and after their connection is
 // cut, and closes them.
@@ -79,24 +61,5 @@ func upAndDown(t *testing.T) {
 // A hundred times up, cut and down: nothing is left of it, neither of the hubs nor
 // of their endpoints.
 func TestNothingIsLeftAfterAHundredCycles(t *testing.T) {
-	const cycles, warm = 100, 33
-	for range warm {
-		upAndDown(t)
-	}
-	settled := func() int { runtime.GC(); return runtime.NumGoroutine() }
-	goroutines, files, before := settled(), descriptors(), heap()
-	for range cycles - warm {
-		upAndDown(t)
-	}
-	for began := time.Now(); settled() > goroutines; runtime.Gosched() {
-		if time.Since(began) > 20*time.Second {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), goroutines)
-		}
-	}
-	if now := descriptors(); now > files {
-		t.Errorf("%d descriptors, %d before", now, files)
-	}
-	if now := heap(); now > before+uint64(cycles-warm)*1024 { // one connection costs more
-		t.Errorf("%d bytes of heap, %d before: %d for each cycle", now, before, (now-before)/(cycles-warm))
-	}
+	baseline.Restored(t, func() { upAndDown(t) })
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/plexus-net/plexus/conn"
 	"github.com/plexus-net/plexus/conn/raw"
+	"github.com/plexus-net/plexus/internal/baseline"
 )
 
 var (
@@ -325,7 +326,7 @@ func (c *chaos) watch() {
 			c.t.Errorf("%d pending, the limit is %d in each direction", k, chaosPending)
 		}
 	}
-	if k := descriptors(); k > chaosFiles {
+	if k := baseline.Descriptors(); k > chaosFiles {
 		c.t.Errorf("%d descriptors", k)
 	}
 	if k := runtime.NumGoroutine(); k > chaosRoutines {
@@ -348,7 +349,7 @@ func TestChaos(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("run again with -seed %d -chaos %v", seed, *chaosFor)
-	goroutines, files := runtime.NumGoroutine(), descriptors()
+	goroutines, files := runtime.NumGoroutine(), baseline.Descriptors()
 	c := &chaos{t: t}
 	r := rand.New(rand.NewPCG(seed, 0))
 	c.reroll(r)
@@ -418,7 +419,7 @@ func (c *chaos) reconcile(goroutines, files int) {
 		t.Error("nothing happened at all")
 	}
 	until(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
-	if now := descriptors(); now > files {
+	if now := baseline.Descriptors(); now > files {
 		t.Errorf("%d descriptors, %d before", now, files)
 	}
 }

@@ -1,29 +1,18 @@
 package secure
 
 import (
-	"net"
 	"strconv"
 	"sync"
 	"testing"
+
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // tcpPair returns both ends of a connection over a socket.
 func tcpPair(t *testing.T) (a, b *secured) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	x, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair(t, x, y)
+	x, y := yardstick.TCP(t, 1)
+	return pair(t, x[0], y[0])
 }
 
 // Sending allocates nothing, however much at a time. The other end takes what is

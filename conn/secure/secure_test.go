@@ -243,20 +243,7 @@ func TestRecordsAreJoined(t *testing.T) {
 }
 
 func TestIdleReaderHoldsNoBuffer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	x, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, b := pair(t, x, y)
+	a, b := tcpPair(t)
 	go func() { _, _ = a.Write(make([]byte, 300_000)) }() // the read below checks it
 	if _, err := io.ReadFull(b, make([]byte, 300_000)); err != nil {
 		t.Fatal(err)

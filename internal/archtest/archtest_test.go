@@ -64,6 +64,7 @@ func TestRulesFindFaults(t *testing.T) {
 		{"kit and what it tests", checkImports, "conn/conntest/a.go", importer("conn", "router/routertest"), ""},
 		{"kit and what is above", checkImports, "conn/conntest/a.go", importer("agent"), "floor 2.5 may not import floor 3"},
 		{"kit outside of tests", checkImports, "behaviors/x/a.go", importer("conn/conntest"), "imports the test kit conn/conntest"},
+		{"what tests share", checkImports, "conn/mem/a.go", importer("internal/baseline"), "imports the test kit internal/baseline"},
 		{"inner package", checkImports, "network/internal/x/a.go", importer("rpc"), ""},
 		{"inner package and its outer", checkImports, "network/internal/x/a.go", importer("network"), "floor 5.5 may not import floor 6"},
 		{"no floor", checkImports, "extra/a.go", importer(), "extra: has no floor"},

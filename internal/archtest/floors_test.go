@@ -49,6 +49,9 @@ var floors = map[string]int{
 	"examples/*":        8,
 }
 
+// forTests are what tests of several packages share, and nothing that ships.
+var forTests = map[string]bool{"internal/baseline": true, "internal/yardstick": true}
+
 // floorOf returns twice the floor of a directory, and whether it has one.
 func floorOf(dir string) (int, bool) {
 	if f, ok := floors[dir]; ok {
@@ -89,7 +92,7 @@ func checkImports(t *tree) (problems []string) {
 			}
 			for _, dir := range t.imports(f) {
 				switch to, ok := floorOf(dir); {
-				case dir != p.dir && isKit(dir) && !isKit(p.dir):
+				case dir != p.dir && (isKit(dir) || forTests[dir]) && !isKit(p.dir):
 					problems = append(problems, fmt.Sprintf("%s: imports the test kit %s; only tests and other kits may", f.path, dir))
 				case ok && to >= from:
 					problems = append(problems, fmt.Sprintf("%s: imports %s: floor %s may not import floor %s", f.path, dir, half(from), half(to)))

@@ -1,11 +1,11 @@
 package fd_test
 
 import (
-	"net"
 	"syscall"
 	"testing"
 
 	"github.com/plexus-net/plexus/internal/fd"
+	"github.com/plexus-net/plexus/internal/yardstick"
 )
 
 // Read tells data, nothing yet, the end, and errors apart.
@@ -13,20 +13,8 @@ func TestRead(t *testing.T) {
 	if !fd.Works {
 		t.Skip("not on this system")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	x, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer y.Close()
+	xs, ys := yardstick.TCP(t, 1)
+	x, y := xs[0], ys[0]
 	raw, err := y.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -65,17 +53,8 @@ func TestWrite(t *testing.T) {
 	if !fd.Works {
 		t.Skip("not on this system")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	x, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	raw, err := x.(syscall.Conn).SyscallConn()
+	x, _ := yardstick.TCP(t, 1)
+	raw, err := x[0].(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
